@@ -1,0 +1,34 @@
+# make demo    from pairs to a robust, certified, exported classifier: runs/demo/
+# make test    the tests, the lint among them
+# make lint    the lint alone; make format mends what it can
+# make clean   removes .venv and the results of runs
+# Each target makes .venv first, with the versions of constraints.txt.
+
+PYTHON ?= python3
+VENV := .venv/bin
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format clean
+
+help:
+	@sed -n 's/^# \{0,1\}//p' Makefile | sed '/^$$/q'
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; ok = (3, 10) <= sys.version_info[:2] <= (3, 12); sys.exit(0 if ok else "lps_tf needs Python 3.10 to 3.12; choose one: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv .venv
+	$(VENV)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: .venv/installed
+	$(VENV)/python -m lps_tf demo
+
+test: .venv/installed
+	$(VENV)/python -m pytest
+
+lint: .venv/installed
+	$(VENV)/ruff check . && $(VENV)/ruff format --check .
+
+format: .venv/installed
+	$(VENV)/ruff check --fix . ; $(VENV)/ruff format .
+
+clean:
+	rm -rf .venv runs

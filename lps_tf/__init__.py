@@ -1,0 +1,35 @@
+"""Learn what may happen to an image, then attack, augment, smooth and certify."""
+
+import keras as _keras
+
+if _keras.backend.backend() != "tensorflow":
+    raise ImportError(
+        "lps_tf needs Keras's TensorFlow backend. Received: backend "
+        f"{_keras.backend.backend()!r}. Set KERAS_BACKEND=tensorflow and start again."
+    )
+
+from lps_tf import datasets, latent, networks, plots, quality, schedules
+from lps_tf._version import __version__
+from lps_tf.export import export
+from lps_tf.perturbation_set import PerturbationSet
+from lps_tf.perturbations import LatentAugmentation, LatentNoise, LatentPGD
+from lps_tf.robust_classifier import RobustClassifier
+from lps_tf.smoothing import Certificate, SmoothedClassifier
+
+__all__ = [
+    "Certificate",
+    "LatentAugmentation",
+    "LatentNoise",
+    "LatentPGD",
+    "PerturbationSet",
+    "RobustClassifier",
+    "SmoothedClassifier",
+    "__version__",
+    "datasets",
+    "export",
+    "latent",
+    "networks",
+    "plots",
+    "quality",
+    "schedules",
+]

@@ -1,0 +1,41 @@
+"""CheckedModel: `fit` and `evaluate` that look at the data before they use it."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from lps_tf import checks
+
+
+class CheckedModel(keras.Model):
+    """A Keras model whose data is checked batch by batch.
+
+    Subclasses give `checked_data(x, y)`, which raises for bad arguments and returns
+    what to iterate. Checks that need the numbers run in the input pipeline and end
+    training with a ValueError.
+    """
+
+    def fit(self, x: Any = None, y: Any = None, **kwargs: Any) -> Any:
+        """Trains, as `keras.Model.fit`, on checked data."""
+        if isinstance(kwargs.get("validation_data"), tf.data.Dataset):
+            kwargs["validation_data"] = self._prepare(kwargs["validation_data"])
+        x = self._prepare(x, y)
+        if isinstance(x, tf.data.Dataset):
+            kwargs.setdefault("shuffle", False)  # the data set's own business
+        return checks.readable(super().fit, x, y, kwargs)
+
+    def evaluate(self, x: Any = None, y: Any = None, **kwargs: Any) -> Any:
+        """Evaluates, as `keras.Model.evaluate`, on checked data."""
+        # Validation inside `fit` arrives here as well, already checked.
+        if not kwargs.get("_use_cached_eval_dataset"):
+            x = self._prepare(x, y)
+        return checks.readable(super().evaluate, x, y, kwargs)
+
+    def _prepare(self, x: Any, y: Any = None) -> Any:
+        # Callbacks that restore, and checks of labels, need a model that is built.
+        spec = x.element_spec if isinstance(x, tf.data.Dataset) else (x,)
+        shape = getattr(spec[0], "shape", ()) if isinstance(spec, tuple) else ()
+        if not self.built and len(shape) == 4 and None not in shape[1:]:
+            self.build((None, *shape[1:]))
+        return self.checked_data(x, y)

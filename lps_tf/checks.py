@@ -1,0 +1,218 @@
+"""Checks of what a caller passes in: every error says what was received."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+
+def positive(name: str, value: float) -> float:
+    """Returns `value` as a float, or raises ValueError unless it is a number > 0."""
+    number = _number(name, value)
+    if not number > 0:
+        raise ValueError(f"`{name}` must be positive. Received: {name}={value}")
+    return number
+
+
+def probability(name: str, value: float) -> float:
+    """Returns `value` as a float, or raises ValueError unless 0 < value < 1."""
+    number = _number(name, value)
+    if not 0 < number < 1:
+        raise ValueError(
+            f"`{name}` must lie strictly between 0 and 1. Received: {name}={value}"
+        )
+    return number
+
+
+def count(name: str, value: int, least: int = 1) -> int:
+    """Returns `value` as an int, or raises ValueError unless it is a whole >= least."""
+    if isinstance(value, bool) or _number(name, value) != int(value) or value < least:
+        raise ValueError(
+            f"`{name}` must be a whole number of at least {least}. "
+            f"Received: {name}={value}"
+        )
+    return int(value)
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"`{name}` must be a number. Received: {name}={value}"
+        ) from None
+
+
+def image_spec(name: str, shape: Any, dtype: Any) -> None:
+    """Raises ValueError unless shape and dtype are those of a batch of float images."""
+    dtype = keras.backend.standardize_dtype(dtype)
+    rank = len(shape) if getattr(shape, "rank", 0) is not None else None
+    if rank is not None and rank != 4:
+        raise ValueError(
+            f"`{name}` must be a batch of images of shape (batch, height, width, "
+            f"channels). Received an array of rank {rank}, shape {tuple(shape)}."
+        )
+    if "float" not in dtype:
+        raise ValueError(
+            f"`{name}` must hold floats in [0, 1]. Received dtype {dtype}; "
+            "convert it, for instance with `x.astype('float32') / 255`."
+        )
+
+
+def images(name: str, value: Any) -> tf.Tensor:
+    """Returns a batch of images as float32, checked.
+
+    Symbolic tensors (inside a graph) are checked for rank and dtype only.
+
+    Raises:
+        ValueError: unless the batch is not empty, of rank 4, of a float dtype, free
+            of NaN and inside [0, 1].
+    """
+    value = value if tf.is_tensor(value) else np.asarray(value)
+    image_spec(name, value.shape, value.dtype)
+    if tf.is_symbolic_tensor(value):
+        return tf.cast(value, tf.float32)
+    array = np.asarray(value)
+    if array.size == 0:
+        raise ValueError(f"`{name}` is empty. Received shape {array.shape}.")
+    _in_range(name, float(array.min()), float(array.max()))
+    return tf.cast(value, tf.float32)
+
+
+def _in_range(name: str, low: float, high: float) -> None:
+    if np.isnan(low) or np.isnan(high):
+        raise ValueError(f"`{name}` holds NaN. Clean the images first.")
+    if low < 0 or high > 1:
+        raise ValueError(
+            f"`{name}` must lie in [0, 1]. Received values from {low:g} to {high:g}; "
+            "rescale them first (8-bit images: divide by 255)."
+        )
+
+
+def same_shape(name_a: str, a: Any, name_b: str, b: Any) -> None:
+    """Raises ValueError unless both batches have the same shape."""
+    if not tf.TensorShape(a.shape).is_compatible_with(b.shape):
+        raise ValueError(
+            f"`{name_a}` and `{name_b}` must have the same shape. "
+            f"Received: {tuple(a.shape)} and {tuple(b.shape)}."
+        )
+
+
+def labels(value: Any, classes: int | None = None) -> tf.Tensor:
+    """Returns integer labels as int64, checked to lie in [0, classes)."""
+    value = value if tf.is_tensor(value) else np.asarray(value)
+    dtype = keras.backend.standardize_dtype(value.dtype)
+    if "int" not in dtype:
+        raise ValueError(f"Labels must be integers. Received dtype {dtype}.")
+    if not tf.is_symbolic_tensor(value):
+        array = np.asarray(value)
+        if array.size == 0:
+            raise ValueError(f"The labels are empty. Received shape {array.shape}.")
+        if array.min() < 0 or (classes is not None and array.max() >= classes):
+            limit = "" if classes is None else f" and below {classes}"
+            raise ValueError(
+                f"Labels must be at least 0{limit}. "
+                f"Received labels from {array.min()} to {array.max()}."
+            )
+    return tf.cast(value, tf.int64)
+
+
+def batch(batch_size: int | None, value: Any) -> int:
+    """Returns the batch size to use: all of `value` unless one is given."""
+    return len(value) if batch_size is None else count("batch_size", batch_size)
+
+
+# The two kinds of data set that `fit` takes. Checks that need the numbers run in
+# the input pipeline, beside training, so that every batch is looked at.
+
+_MARK = "lps_tf check:"
+
+
+def pair_dataset(data: Any, y: Any = None) -> Any:
+    """Checks pairs of images (x, x_perturbed); returns what `fit` should iterate.
+
+    Args:
+        data: a tf.data.Dataset of batches of pairs, or the array x.
+        y: the array x_perturbed if `data` is an array.
+
+    Raises:
+        ValueError: if they are not pairs of equal float images in [0, 1].
+    """
+    if not isinstance(data, tf.data.Dataset):
+        if y is not None:
+            images("x", data)
+            images("x_perturbed", y)
+            same_shape("x", np.asarray(data), "x_perturbed", np.asarray(y))
+        return data
+    x, x_perturbed = _two_parts(data, "(x, x_perturbed)")
+    image_spec("x", x.shape, x.dtype)
+    image_spec("x_perturbed", x_perturbed.shape, x_perturbed.dtype)
+    same_shape("x", x, "x_perturbed", x_perturbed)
+    return _mapped(
+        data, lambda x, p: (_assert_images("x", x), _assert_images("x_perturbed", p))
+    )
+
+
+def labelled_dataset(data: Any, y: Any, classes: int) -> Any:
+    """Checks images with integer labels (x, y); as `pair_dataset` does for pairs."""
+    if not isinstance(data, tf.data.Dataset):
+        if y is not None:
+            images("x", data)
+            labels(y, classes)
+        return data
+    x, y = _two_parts(data, "(x, y)")
+    image_spec("x", x.shape, x.dtype)
+    if not y.dtype.is_integer:
+        raise ValueError(f"Labels must be integers. Received dtype {y.dtype.name}.")
+    return _mapped(
+        data, lambda x, y: (_assert_images("x", x), _assert_labels(y, classes))
+    )
+
+
+def readable(method: Callable, x: Any, y: Any, kwargs: dict) -> Any:
+    """Calls a Keras method on checked data; a failed check becomes a ValueError."""
+    try:
+        return method(x, y, **kwargs)
+    except tf.errors.InvalidArgumentError as error:
+        message = str(error)
+        if _MARK not in message:
+            raise
+        message = message.split(_MARK)[1].split("\n")[0]
+        # TensorFlow prints each part of the message in brackets of its own.
+        raise ValueError(message.replace("] [", " ").strip(" []")) from None
+
+
+def _two_parts(data: tf.data.Dataset, form: str) -> tuple[Any, Any]:
+    spec = data.element_spec
+    if not isinstance(spec, tuple) or len(spec) != 2:
+        raise ValueError(f"The data set must give batches {form}. Received: {spec}")
+    if int(data.cardinality()) == 0:
+        raise ValueError(
+            "The data set is empty: it has no batch. Fewer examples than one batch "
+            "with `drop_remainder=True` give this too."
+        )
+    return spec
+
+
+def _mapped(data: tf.data.Dataset, check: Callable) -> tf.data.Dataset:
+    return data.map(check, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
+
+
+def _assert(value: tf.Tensor, condition: tf.Tensor, *message: Any) -> tf.Tensor:
+    with tf.control_dependencies([tf.debugging.Assert(condition, [_MARK, *message])]):
+        return tf.identity(value)
+
+
+def _assert_images(name: str, x: tf.Tensor) -> tf.Tensor:
+    low, high = tf.reduce_min(x), tf.reduce_max(x)
+    # NaN fails every comparison, so one assertion finds it as well.
+    message = f"`{name}` must lie in [0, 1] and hold no NaN. Received values from"
+    return _assert(x, (low >= 0) & (high <= 1), message, low, "to", high)
+
+
+def _assert_labels(y: tf.Tensor, classes: int) -> tf.Tensor:
+    low, high = tf.reduce_min(y), tf.reduce_max(y)
+    message = f"Labels must be at least 0 and below {classes}. Received labels from"
+    return _assert(y, (low >= 0) & (high < classes), message, low, "to", high)

@@ -1,0 +1,388 @@
+"""The main job on real digits: from pairs to a robust, certified, exported classifier.
+
+`python -m lps_tf demo` runs it; every stage lands in the output folder and is not
+done again by the next run.
+"""
+
+import base64
+import dataclasses
+import json
+import subprocess
+import sys
+from importlib import resources
+from pathlib import Path
+
+import jinja2
+import keras
+import numpy as np
+import tensorflow as tf
+
+import lps_tf as lps
+from lps_tf import files
+from lps_tf.networks.classifiers import small_cnn
+from lps_tf.runs import Run
+from lps_tf.schedules import PiecewiseLinear
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What the demo's figures depend on."""
+
+    scale: str
+    latent_dim: int = 32
+    transformers: int = 3
+    localisation: tuple[int, int] = (128, 64)
+    set_epochs: int = 200
+    set_learning_rate: float = 1e-3
+    classifier_epochs: int = 30
+    classifier_learning_rate: float = 2e-3
+    attack_steps: int = 20
+    quality_steps: int = 50
+    quality_batches: int | None = None
+    sigma: float = 0.5
+    certified_images: int = 100
+    n0: int = 100
+    n: int = 1000
+    alpha: float = 1e-3
+    seed: int = 0
+
+
+FULL = Settings("full")
+#: Every stage, none of them long enough for good figures: what the tests run.
+QUICK = Settings(
+    "quick",
+    latent_dim=16,
+    set_epochs=8,
+    classifier_epochs=3,
+    attack_steps=3,
+    quality_steps=3,
+    quality_batches=2,
+    certified_images=5,
+    n=200,
+)
+
+CLASSIFIERS = {
+    "plain": "plain",
+    "rts_augmented": "true RTS augmentation",
+    "cvae_augmented": "CVAE augmentation",
+    "cvae_adversarial": "CVAE adversarial",
+    "noise": "CVAE noise",
+}
+
+
+def run(output: str | Path, settings: Settings = FULL, fresh: bool = False) -> dict:
+    """Runs the demo, or what is left of it.
+
+    Args:
+        output: folder for metrics.json, report.html, pictures and models.
+        settings: scale of the demo.
+        fresh: whether to start over.
+
+    Returns:
+        What metrics.json holds.
+    """
+    demo = _Demo(Run(output, dataclasses.asdict(settings), fresh), settings)
+    return demo.run()
+
+
+class _Demo:
+    def __init__(self, run: Run, settings: Settings):
+        self.folder, self.settings = run, settings
+        self.data = lps.datasets.digits_rts(batch_size=128, seed=settings.seed)
+        # Classifiers train on smaller batches; the images are the same.
+        self.small = lps.datasets.digits_rts(batch_size=64, seed=settings.seed)
+        self._loaded: dict[str, keras.Model] = {}
+
+    def run(self) -> dict:
+        stage = self.folder.stage
+        stage("learn", self.learn)
+        measures = stage("quality", self.quality)
+        classifiers = {}
+        for name in CLASSIFIERS:
+            stage(f"train_{name}", lambda name=name: self.train(name))
+            classifiers[name] = stage(
+                f"evaluate_{name}", lambda name=name: self.evaluate(name)
+            )
+        certified = stage("certify", self.certify)
+        saved_models = stage("export", self.export)
+        metrics = {
+            "data": self.data.name,
+            "scale": self.settings.scale,
+            "seconds": sum(self.folder.seconds.values()),
+            "seconds_by_stage": self.folder.seconds,
+            "perturbation_set": measures,
+            "classifiers": classifiers,
+            "certified": certified,
+            "saved_models": saved_models,
+            "settings": dataclasses.asdict(self.settings),
+        }
+        files.write_json(self.folder / "metrics.json", metrics)
+        files.write_text(self.folder / "report.html", self.report(metrics))
+        return metrics
+
+    def model(self, name: str) -> keras.Model:
+        if name not in self._loaded:
+            path = self.folder / f"models/{name}.keras"
+            self._loaded[name] = keras.models.load_model(path)
+        return self._loaded[name]
+
+    def save(self, name: str, model: keras.Model) -> None:
+        files.atomically(self.folder / f"models/{name}.keras", model.save)
+
+    @property
+    def perturbation_set(self) -> lps.PerturbationSet:
+        return self.model("digits_rts")
+
+    def learn(self) -> dict:
+        """Fits the perturbation set and calibrates it on validation pairs."""
+        s, data = self.settings, self.data
+        keras.utils.set_random_seed(s.seed)
+        pset = lps.PerturbationSet.from_network(
+            "mnist_stn",
+            latent_dim=s.latent_dim,
+            transformers=s.transformers,
+            localisation=s.localisation,
+        )
+        epochs, steps = s.set_epochs, len(data.train_pairs)
+        rate = [0, s.set_learning_rate, 0]
+        pset.compile(
+            keras.optimizers.Adam(
+                PiecewiseLinear([0, 0.4 * epochs, epochs], rate, steps)
+            ),
+            beta=PiecewiseLinear(
+                [0, 0.1 * epochs, 0.5 * epochs, epochs], [0, 0.01, 1, 1]
+            ),
+        )
+        # The paper's schedule has 100 epochs of MNIST; these are many short ones.
+        shown = max(1, epochs // 10)
+        backup = self.folder / "backup"
+        history = pset.fit(
+            data.train_pairs,
+            validation_data=data.val_pairs,
+            validation_freq=shown,
+            epochs=epochs,
+            verbose=0,
+            callbacks=[
+                keras.callbacks.BackupAndRestore(str(backup)),
+                _EpochBar(epochs),
+            ],
+        ).history
+        pset.calibrate(data.val_pairs, quantile="max")
+        self.save("digits_rts", pset)
+        return {
+            "steps": epochs * steps,
+            "parameters": pset.count_params(),
+            "calibration": pset.calibration,
+            "history": {k: v[-1] for k, v in history.items()},
+        }
+
+    def quality(self) -> dict:
+        """The measures of section 4 on test pairs, and the pictures."""
+        s, pset = self.settings, self.perturbation_set
+        pairs = self.data.test_pairs
+        if s.quality_batches:
+            pairs = pairs.take(s.quality_batches)
+        report = lps.quality.evaluate(pset, pairs, steps=s.quality_steps, seed=s.seed)
+        report.plot(self.folder / "pictures")
+        print(report)
+        return {
+            **json.loads(report.to_json()),
+            "norm_quantiles": pset.calibration["quantiles"],
+            "calibration": pset.calibration,
+        }
+
+    def train(self, name: str) -> dict:
+        """Trains one classifier; all of them from the same start."""
+        s, pset = self.settings, self.perturbation_set
+        keras.utils.set_random_seed(s.seed)
+        classifier = small_cnn(self.data.image_shape, self.data.classes)
+        median = pset.calibration["quantiles"]["50%"]
+        perturbation = {
+            "plain": None,
+            "rts_augmented": None,
+            "cvae_augmented": lps.LatentAugmentation(pset),
+            "cvae_adversarial": lps.LatentPGD(pset, radius=median, steps=7),
+            "noise": lps.LatentNoise(pset, s.sigma),
+        }[name]
+        train = self.small.train
+        if name == "rts_augmented":
+            train = self.small.train_perturbed
+        epochs = s.classifier_epochs
+        rate = PiecewiseLinear(
+            [0, 0.4 * epochs, epochs], [0, s.classifier_learning_rate, 0], len(train)
+        )
+        robust = lps.RobustClassifier(classifier, perturbation)
+        robust.compile(keras.optimizers.Adam(rate))
+        history = robust.fit(
+            train, epochs=epochs, verbose=0, callbacks=[_EpochBar(epochs)]
+        ).history
+        self.save(name, classifier)
+        return {k: v[-1] for k, v in history.items()}
+
+    def evaluate(self, name: str) -> dict:
+        """Accuracy: clean, true RTS, latent PGD at the quartiles and the radius."""
+        s, pset, classifier = self.settings, self.perturbation_set, self.model(name)
+        robust = lps.RobustClassifier(classifier)
+        accuracies = {}
+        quantiles = pset.calibration["quantiles"]
+        for radius in (*(quantiles[q] for q in ("25%", "50%", "75%")), pset.radius):
+            robust.perturbation = lps.LatentPGD(
+                pset,
+                radius=radius,
+                steps=s.attack_steps,
+                relative_step=2.5 / s.attack_steps,
+            )
+            robust.compile()
+            logs = robust.evaluate(self.data.test, verbose=0, return_dict=True)
+            accuracies[f"{radius:.3f}"] = logs["robust_accuracy"]
+        hits = []
+        for group, y in self.data.test_groups:
+            n, draws = group.shape[:2]
+            logits = classifier.predict_on_batch(
+                tf.reshape(group, (-1, *self.data.image_shape))
+            )
+            answers = logits.argmax(-1).reshape(n, draws)
+            hits.append(answers == y.numpy()[:, None])
+        hits = np.concatenate(hits)  # (images, draws)
+        result = {
+            "clean": logs["clean_accuracy"],
+            "rts_mean": float(hits.mean()),
+            "rts_worst": float(hits.all(1).mean()),
+            "pgd": accuracies,
+        }
+        print("  ", result)
+        return result
+
+    def _test_images(self) -> tuple[np.ndarray, np.ndarray]:
+        images, labels = zip(*self.data.test.unbatch(), strict=True)
+        most = self.settings.certified_images
+        return np.stack(images)[:most], np.stack(labels)[:most]
+
+    def certify(self) -> dict:
+        """Certified accuracy of the smoothed classifier trained on noise."""
+        s = self.settings
+        images, labels = self._test_images()
+        smooth = lps.SmoothedClassifier(
+            self.model("noise"), self.perturbation_set, s.sigma, seed=s.seed
+        )
+        found = smooth.certify(images, n0=s.n0, n=s.n, alpha=s.alpha)
+        right = found.prediction == labels
+        at = [factor * s.sigma for factor in (0, 0.25, 0.5, 0.75, 1, 1.5, 2, 2.5)]
+        return {
+            "sigma": s.sigma,
+            "images": len(images),
+            "n0": s.n0,
+            "n": s.n,
+            "alpha": s.alpha,
+            "accuracy_at": {
+                f"{r:g}": float((right & (found.radius >= r)).mean()) for r in at
+            },
+            "abstained": float((found.prediction == -1).mean()),
+        }
+
+    def export(self) -> dict:
+        """SavedModels, reloaded in a process that cannot import this package."""
+        s, pset = self.settings, self.perturbation_set
+        folder = self.folder / "saved_models"
+        adversarial = self.model("cvae_adversarial")
+        smooth = lps.SmoothedClassifier(self.model("noise"), pset, s.sigma, seed=s.seed)
+        models = {
+            "perturbation_set": pset,
+            "classifier": adversarial,
+            "smoothed": smooth,
+        }
+        for name, model in models.items():
+            lps.export(model, folder / name)
+
+        x, _ = self._test_images()
+        x = x[:4]
+        u = np.random.RandomState(s.seed).randn(len(x), pset.latent_dim)
+        found = smooth.certify(x, n0=s.n0, n=s.n, alpha=s.alpha, verbose=False)
+        check = {
+            "x": x,
+            "u": u.astype(np.float32),
+            "perturbed": pset.perturb(x, u),
+            "logits": adversarial(x),
+            "prediction": found.prediction,
+            "radius": found.radius,
+            "n": np.array([s.n0, s.n, s.seed], np.int32),
+            "alpha": np.array(s.alpha),
+        }
+        files.atomically(folder / "check.npz", lambda path: np.savez(path, **check))
+        script = resources.files("lps_tf") / "templates" / "check_saved_models.py"
+        outcome = subprocess.run(
+            [sys.executable, "-I", str(script), str(folder.resolve())],
+            capture_output=True,
+            text=True,
+        )
+        if outcome.returncode:
+            raise RuntimeError(f"The SavedModels do not reload:\n{outcome.stderr}")
+        differences = json.loads(outcome.stdout.splitlines()[-1])
+        return {
+            "folders": sorted(models),
+            "megabytes": {
+                name: sum(
+                    f.stat().st_size for f in (folder / name).rglob("*") if f.is_file()
+                )
+                / 1e6
+                for name in models
+            },
+            "largest_difference_after_reload": differences,
+        }
+
+    def report(self, metrics: dict) -> str:
+        """One self-contained page."""
+        pictures = {
+            path.stem: base64.b64encode(path.read_bytes()).decode()
+            for path in sorted((self.folder / "pictures").glob("*.png"))
+        }
+        for name, figure in self._curves(metrics).items():
+            pictures[name] = base64.b64encode(lps.plots.png(figure)).decode()
+        environment = jinja2.Environment(
+            loader=jinja2.PackageLoader("lps_tf"), autoescape=True
+        )
+        template = environment.get_template("demo.html")
+        return template.render(
+            m=metrics, pictures=pictures, titles=CLASSIFIERS, version=lps.__version__
+        )
+
+    def _curves(self, metrics: dict) -> dict:
+        attacked = {
+            CLASSIFIERS[name]: list(values["pgd"].values())
+            for name, values in metrics["classifiers"].items()
+        }
+        radii = [float(r) for r in metrics["classifiers"]["plain"]["pgd"]]
+        certified = metrics["certified"]["accuracy_at"]
+        return {
+            "attacked": lps.plots.curves(
+                radii, attacked, "radius of the latent attack", "accuracy"
+            ),
+            "certified": lps.plots.curves(
+                [float(r) for r in certified],
+                {f"sigma {metrics['certified']['sigma']:g}": list(certified.values())},
+                "certified latent radius",
+                "certified accuracy",
+            ),
+        }
+
+
+class _EpochBar(keras.callbacks.Callback):
+    """One line of progress for all epochs, instead of one each."""
+
+    def __init__(self, epochs: int):
+        super().__init__()
+        self.epochs = epochs
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        from rich.progress import Progress
+
+        self.bar = Progress()
+        self.bar.start()
+        self.task = self.bar.add_task("training", total=self.epochs)
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        loss = (logs or {}).get("loss", float("nan"))
+        self.bar.update(self.task, completed=epoch + 1, description=f"loss {loss:.4g}")
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        self.bar.stop()

@@ -1,0 +1,161 @@
+"""SavedModels that load, sample, classify and certify with TensorFlow alone."""
+
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from lps_tf import files, latent
+from lps_tf.perturbation_set import PerturbationSet
+from lps_tf.robust_classifier import RobustClassifier
+from lps_tf.smoothing import SmoothedClassifier
+
+_FLOAT, _DOUBLE = tf.TensorSpec((), tf.float32), tf.TensorSpec((), tf.float64)
+_INT = tf.TensorSpec((), tf.int32)
+
+
+def export(
+    model: PerturbationSet | SmoothedClassifier | RobustClassifier | keras.Model,
+    path: str | Path,
+) -> Path:
+    """Writes a SavedModel; any batch size, no lps_tf needed to load it.
+
+    Load it with `tf.saved_model.load(path)` and call the endpoints; each is a
+    signature too.
+
+    | model | endpoint |
+    |---|---|
+    | PerturbationSet | perturb(x, u): images; u (batch, latent_dim) standardised |
+    | | sample(x, radius, seed): images, u truncated to the ball |
+    | | encode(x, x_perturbed): standardised latents |
+    | | radius(): the calibrated radius, 0 if there is none |
+    | classifier | serve(x): logits |
+    | SmoothedClassifier | predict(x, n, alpha, seed): classes, -1 where it abstains |
+    | | certify(x, n0, n, alpha, seed): dict of prediction, radius, p_lower |
+
+    x is float32 (batch, height, width, channels) in [0, 1]; n, n0 and seed are
+    int32 scalars, radius float32, alpha float64 in (0, 1). Numbers out of range give
+    an InvalidArgumentError. Draws are fixed by the seed, for each place in the batch.
+
+    Args:
+        model: what to export.
+        path: folder to write; one that is there is replaced.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: for a model that has not seen an image yet, or of no such kind.
+    """
+    if isinstance(model, RobustClassifier):
+        model = model.classifier
+    archive = keras.export.ExportArchive()
+    if isinstance(model, PerturbationSet):
+        with model.uncompiled():
+            _add_perturbation_set(archive, model)
+    elif isinstance(model, SmoothedClassifier):
+        with model.perturbation_set.uncompiled():
+            _add_smoothed(archive, model)
+    elif isinstance(model, keras.Model) and model.built:
+        archive.track(model)
+        images = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, name="x")
+
+        def serve(x: tf.Tensor) -> tf.Tensor:
+            return model(x, training=False)
+
+        archive.add_endpoint("serve", serve, [images])
+    else:
+        raise ValueError(
+            "`model` must be a PerturbationSet, a SmoothedClassifier or a built Keras "
+            f"classifier. Received: {model}"
+        )
+    return files.atomically(path, lambda p: archive.write_out(str(p), verbose=False))
+
+
+def _named(spec: tf.TensorSpec, name: str) -> tf.TensorSpec:
+    return tf.TensorSpec(spec.shape, spec.dtype, name)
+
+
+def _images(pset: PerturbationSet, name: str) -> tf.TensorSpec:
+    return tf.TensorSpec((None, *pset.image_shape), tf.float32, name)
+
+
+def _add_perturbation_set(
+    archive: keras.export.ExportArchive, pset: PerturbationSet
+) -> None:
+    archive.track(pset)
+    x = _images(pset, "x")
+    u = tf.TensorSpec((None, pset.latent_dim), tf.float32, "u")
+
+    def perturb(x: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
+        return pset.perturb(x, u)
+
+    def sample(x: tf.Tensor, radius: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        radius = _require(radius, radius > 0, "`radius` must be positive. Received:")
+        conditioned = pset.condition(x)
+        shape = (tf.shape(x)[0], pset.latent_dim)
+        u = latent.sample_truncated_normal(shape, radius, tf.stack([0, seed]))
+        return pset.decode(conditioned, u)
+
+    def encode(x: tf.Tensor, x_perturbed: tf.Tensor) -> tf.Tensor:
+        return pset.encode(x, x_perturbed)
+
+    radius = pset.radius or 0.0
+    archive.add_endpoint("perturb", perturb, [x, u])
+    archive.add_endpoint(
+        "sample", sample, [x, _named(_FLOAT, "radius"), _named(_INT, "seed")]
+    )
+    archive.add_endpoint("encode", encode, [x, _images(pset, "x_perturbed")])
+    archive.add_endpoint("radius", lambda: tf.constant(radius), [])
+
+
+def _add_smoothed(
+    archive: keras.export.ExportArchive, smoothed: SmoothedClassifier
+) -> None:
+    archive.track(smoothed.perturbation_set)
+    archive.track(smoothed.classifier)
+    x = _images(smoothed.perturbation_set, "x")
+    alpha, seed = _named(_DOUBLE, "alpha"), _named(_INT, "seed")
+
+    def predict(
+        x: tf.Tensor, n: tf.Tensor, alpha: tf.Tensor, seed: tf.Tensor
+    ) -> tf.Tensor:
+        n, alpha = _draws("n", n), _probability(alpha)
+        return tf.map_fn(
+            lambda i: smoothed.predict_one(x[i : i + 1], n, alpha, tf.stack([seed, i])),
+            tf.range(tf.shape(x)[0]),
+            fn_output_signature=tf.int64,
+        )
+
+    def certify(
+        x: tf.Tensor, n0: tf.Tensor, n: tf.Tensor, alpha: tf.Tensor, seed: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        n0, n, alpha = _draws("n0", n0), _draws("n", n), _probability(alpha)
+        prediction, radius, p_lower = tf.map_fn(
+            lambda i: smoothed.certify_one(
+                x[i : i + 1], n0, n, alpha, tf.stack([seed, i])
+            ),
+            tf.range(tf.shape(x)[0]),
+            fn_output_signature=(tf.int64, tf.float64, tf.float64),
+        )
+        return {"prediction": prediction, "radius": radius, "p_lower": p_lower}
+
+    n0, n = _named(_INT, "n0"), _named(_INT, "n")
+    archive.add_endpoint("predict", predict, [x, n, alpha, seed])
+    archive.add_endpoint("certify", certify, [x, n0, n, alpha, seed])
+
+
+def _require(value: tf.Tensor, condition: tf.Tensor, message: str) -> tf.Tensor:
+    with tf.control_dependencies([tf.debugging.Assert(condition, [message, value])]):
+        return tf.identity(value)
+
+
+def _draws(name: str, n: tf.Tensor) -> tf.Tensor:
+    return _require(n, n > 0, f"`{name}` must be at least 1. Received:")
+
+
+def _probability(alpha: tf.Tensor) -> tf.Tensor:
+    inside = (alpha > 0) & (alpha < 1)
+    return _require(
+        alpha, inside, "`alpha` must lie strictly between 0 and 1. Received:"
+    )

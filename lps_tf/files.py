@@ -1,0 +1,45 @@
+"""Writing files whole or not at all: to a temporary name first, then renamed."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def atomically(path: str | Path, write: Callable[[Path], Any]) -> Path:
+    """Calls `write` with a temporary path beside `path`, then renames it to `path`.
+
+    The temporary name keeps the ending, which some formats are chosen by. A folder
+    that is there already is replaced.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        write(temporary)
+        if path.is_dir():
+            shutil.rmtree(path)
+        os.replace(temporary, path)
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary)
+        else:
+            temporary.unlink(missing_ok=True)
+    return path
+
+
+def write(path: str | Path, content: bytes) -> Path:
+    """Writes bytes."""
+    return atomically(path, lambda temporary: temporary.write_bytes(content))
+
+
+def write_text(path: str | Path, content: str) -> Path:
+    """Writes text."""
+    return write(path, content.encode())
+
+
+def write_json(path: str | Path, content: Any) -> Path:
+    """Writes JSON, readable."""
+    return write_text(path, json.dumps(content, indent=1) + "\n")

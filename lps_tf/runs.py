@@ -1,0 +1,64 @@
+"""A folder of results that is made in stages and taken up where it stopped."""
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from lps_tf import files
+
+
+class Run:
+    """Stages whose results are JSON, kept in a folder; finished ones are not redone.
+
+    Args:
+        directory: of the results.
+        settings: what the results depend on, as JSON.
+        fresh: whether to throw away what is there.
+
+    Raises:
+        ValueError: if the folder holds results of other settings.
+    """
+
+    def __init__(self, directory: str | Path, settings: dict, fresh: bool = False):
+        self.directory = Path(directory)
+        self.console = Console(highlight=False)
+        if fresh and self.directory.exists():
+            shutil.rmtree(self.directory)
+        written = self.directory / "settings.json"
+        settings = json.loads(json.dumps(settings))
+        if written.exists() and json.loads(written.read_text()) != settings:
+            raise ValueError(
+                f"{self.directory} holds results of other settings. Choose another "
+                "folder with --output, or replace them with --fresh."
+            )
+        files.write_json(written, settings)
+
+    def __truediv__(self, name: str) -> Path:
+        return self.directory / name
+
+    def stage(self, name: str, work: Callable[[], Any]) -> Any:
+        """The result of `work()`, from the folder if it is already there."""
+        path = self.directory / "stages" / f"{name}.json"
+        if path.exists():
+            self.console.print(f"[dim]{name}: done before[/dim]")
+            return json.loads(path.read_text())["result"]
+        self.console.print(f"[bold]{name}[/bold]")
+        start = time.perf_counter()
+        result = work()
+        seconds = time.perf_counter() - start
+        files.write_json(path, {"seconds": seconds, "result": result})
+        self.console.print(f"  {seconds:.0f} s")
+        return json.loads(path.read_text())["result"]
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Seconds of each finished stage."""
+        return {
+            path.stem: json.loads(path.read_text())["seconds"]
+            for path in sorted((self.directory / "stages").glob("*.json"))
+        }

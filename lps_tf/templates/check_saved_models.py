@@ -1,0 +1,39 @@
+"""Loads the demo's SavedModels with TensorFlow alone and compares their outputs.
+
+Run by the demo in a process of its own: python check_saved_models.py FOLDER
+"""
+
+import json
+import sys
+from pathlib import Path
+
+sys.modules["lps_tf"] = None  # importing the package would now fail
+
+import numpy as np
+import tensorflow as tf
+
+folder = Path(sys.argv[1])
+check = np.load(folder / "check.npz")
+x = tf.constant(check["x"])
+n0, n, seed = (tf.constant(v) for v in check["n"])
+
+pset = tf.saved_model.load(folder / "perturbation_set")
+classifier = tf.saved_model.load(folder / "classifier")
+smoothed = tf.saved_model.load(folder / "smoothed")
+certificate = smoothed.certify(x, n0, n, tf.constant(check["alpha"]), seed)
+outputs = {
+    "perturbed": pset.perturb(x, tf.constant(check["u"])),
+    "logits": classifier.serve(x),
+    "prediction": certificate["prediction"],
+    "radius": certificate["radius"],
+}
+differences = {
+    name: float(np.abs(value.numpy() - check[name]).max())
+    for name, value in outputs.items()
+}
+# A draw whose two best logits are equal up to rounding may be counted differently.
+limits = {"perturbed": 1e-5, "logits": 1e-4, "prediction": 0, "radius": 0.02}
+for name, limit in limits.items():
+    if not differences[name] <= limit:
+        sys.exit(f"{name} differs by {differences[name]}, more than {limit}")
+print(json.dumps(differences))

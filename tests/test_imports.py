@@ -1,0 +1,153 @@
+"""Imports point one way, and another Keras backend is refused at the first one."""
+
+import ast
+import graphlib
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import lps_tf
+
+ROOT = pathlib.Path(__file__).parent.parent
+PACKAGE = ROOT / "lps_tf"
+
+# A module imports from its own layer or from those above it in this list.
+LAYERS = [
+    {
+        "_version",
+        "calibration",
+        "checked_model",
+        "checks",
+        "datasets",
+        "files",
+        "geometry",
+        "latent",
+        "likelihoods",
+        "networks",
+        "progress",
+        "schedules",
+    },
+    {"conditional_vae"},
+    {"perturbation_set"},
+    {"perturbations", "plots", "quality"},
+    {"robust_classifier"},
+    {"smoothing"},
+    {"export"},
+    {"__init__"},  # `import lps_tf` brings all of the above
+    {"runs", "demo"},
+    {"__main__"},
+]
+# The perturbation is injected into the classifier, and pictures take plain arrays.
+FIRST_LAYER_ONLY = {"plots", "robust_classifier"}
+
+
+def module_file(name):
+    """The file of a dotted module name, None if it names no module of ours."""
+    path = ROOT.joinpath(*name.split("."))
+    for file in (path.with_suffix(".py"), path / "__init__.py"):
+        if file.exists():
+            return file
+    return None
+
+
+def imported_files(file):
+    """The files of this package that a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file} imports relatively, line {node.lineno}"
+            # `from lps_tf import latent` takes a module, others a name out of one.
+            names = [
+                submodule if module_file(submodule) else node.module
+                for submodule in (f"{node.module}.{alias.name}" for alias in node.names)
+            ]
+        else:
+            continue
+        found |= {module_file(name) for name in names if name.split(".")[0] == "lps_tf"}
+    return found - {None}
+
+
+def place(file):
+    """The name under which a file stands in LAYERS: its own, or its folder's."""
+    return file.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def source_files():
+    return [f for f in sorted(PACKAGE.rglob("*.py")) if place(f) != "templates"]
+
+
+def layer(file):
+    found = [i for i, names in enumerate(LAYERS) if place(file) in names]
+    assert len(found) == 1, f"give {place(file)} its place in LAYERS"
+    return found[0]
+
+
+@pytest.mark.parametrize("file", source_files(), ids=lambda f: f.stem)
+def test_imports_come_from_the_same_or_an_earlier_layer(file):
+    allowed = 0 if place(file) in FIRST_LAYER_ONLY else layer(file)
+    wrong = [place(other) for other in imported_files(file) if layer(other) > allowed]
+    assert not wrong, f"{place(file)} must not import {wrong}"
+
+
+def test_the_layers_name_only_modules_that_are_there():
+    assert {place(f) for f in source_files()} == set.union(*LAYERS)
+
+
+def test_the_reader_of_imports_sees_them():
+    # Without it, a test of imports that finds none would pass.
+    assert PACKAGE / "latent.py" in imported_files(PACKAGE / "perturbations.py")
+    assert PACKAGE / "demo.py" in imported_files(PACKAGE / "__main__.py")
+    assert PACKAGE / "__init__.py" in imported_files(PACKAGE / "demo.py")
+    assert PACKAGE / "datasets" / "base.py" in imported_files(
+        PACKAGE / "datasets" / "digits.py"
+    )
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    graph = {
+        file: {f for f in imported_files(file) if f.name != "__init__.py"}
+        for file in source_files()
+    }
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError
+
+
+def test_the_check_of_exported_models_imports_nothing_of_ours():
+    assert imported_files(PACKAGE / "templates" / "check_saved_models.py") == set()
+
+
+def test_every_public_name_is_there():
+    assert len(set(lps_tf.__all__)) == len(lps_tf.__all__)
+    for name in lps_tf.__all__:
+        assert getattr(lps_tf, name) is not None
+
+
+# Which of Keras's other backends load depends on what is installed: even the one of
+# NumPy needs JAX. So Keras only says that it runs on another one.
+OTHER_BACKEND = """
+import keras
+keras.backend.backend = lambda: "{backend}"
+try:
+    import lps_tf
+except ImportError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("backend", ["jax"])
+def test_another_backend_gives_a_clear_error(backend):
+    result = subprocess.run(
+        [sys.executable, "-c", OTHER_BACKEND.format(backend=backend)],
+        cwd=ROOT,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert "needs Keras's TensorFlow backend" in result.stdout
+    assert f"Received: backend '{backend}'" in result.stdout
+    assert "KERAS_BACKEND=tensorflow" in result.stdout

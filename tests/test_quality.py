@@ -1,0 +1,83 @@
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import lps_tf as lps
+
+
+@pytest.fixture(scope="module")
+def pairs(tiny_set):
+    """Members of the set itself: every one of them can be reached."""
+    x = np.random.RandomState(1).rand(8, 12, 12, 1).astype(np.float32)
+    x_perturbed = tiny_set.sample(x, radius=1.5, seed=5).numpy()
+    return tf.data.Dataset.from_tensor_slices((x, x_perturbed)).batch(4)
+
+
+@pytest.fixture(scope="module")
+def report(tiny_set, pairs):
+    tiny_set.radius = 2.0
+    return lps.quality.evaluate(tiny_set, pairs, steps=40, verbose=False)
+
+
+def test_descent_never_ends_above_the_encoder(report):
+    # For every pair, as section 4 says, not only on average.
+    assert (report.errors["pgd_ae"] <= report.errors["encoder_ae"] + 1e-9).all()
+    assert report.pgd_ae < 0.7 * report.encoder_ae  # and it does find members
+    assert report.oae >= report.eae
+
+
+def test_errors_equal_their_definitions(tiny_set, pairs, report):
+    x, x_perturbed = (np.concatenate(part) for part in zip(*pairs, strict=True))
+    u = tiny_set.encode(x, x_perturbed).numpy()
+    norms = np.linalg.norm(u, axis=1)
+    np.testing.assert_allclose(report.norms, norms, rtol=1e-4)
+    inside = u * np.minimum(1, 2.0 / norms)[:, None]
+    error = ((tiny_set.perturb(x, inside) - x_perturbed) ** 2).numpy().mean((1, 2, 3))
+    np.testing.assert_allclose(report.errors["encoder_ae"], error, rtol=1e-3)
+    assert report.encoder_ae == pytest.approx(error.mean(), rel=1e-3)
+    itself = ((x - x_perturbed) ** 2).mean()
+    assert report.pair_mse == pytest.approx(itself, rel=1e-4)
+    g = tiny_set.perturb(x, inside).numpy().astype(np.float64)
+    bce = -(x_perturbed * np.log(g) + (1 - x_perturbed) * np.log1p(-g)).mean()
+    assert report.cross_entropy["encoder_ae"] == pytest.approx(bce, rel=1e-3)
+
+
+def test_descent_is_near_a_brute_force_search(tiny_set, pairs, report):
+    x, x_perturbed = next(iter(pairs))
+    draws = tiny_set.sample(x, 400, radius=2.0, seed=0)
+    error = tf.reduce_mean((draws - x_perturbed[None]) ** 2, (2, 3, 4)).numpy()
+    assert report.errors["pgd_ae"][:4].mean() <= error.min(0).mean() * 1.1
+    assert report.errors["oae"][:4].mean() >= error.max(0).mean() * 0.9
+    # The expected error is that of such draws.
+    assert report.errors["eae"][:4].mean() == pytest.approx(error.mean(), rel=0.3)
+
+
+def test_report_prints_writes_and_plots(report, tmp_path):
+    assert "PGD approximation error" in str(report)
+    content = json.loads(report.to_json(tmp_path / "quality.json"))
+    assert content == json.loads((tmp_path / "quality.json").read_text())
+    assert content["pgd_ae"] == pytest.approx(report.pgd_ae)
+    assert set(content["norm_quantiles"]) == {"25%", "50%", "75%", "99%", "max"}
+    figures = report.plot(tmp_path)
+    assert set(figures) == {"pairs", "samples", "interpolation", "norms"}
+    for name in figures:
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(AttributeError, match="nonsense"):
+        report.nonsense  # noqa: B018
+
+
+def test_errors(tiny_set, pairs):
+    with pytest.raises(ValueError, match="no pairs"):
+        lps.quality.evaluate(tiny_set, pairs.take(0))
+    with pytest.raises(ValueError, match="`radius` must be positive"):
+        lps.quality.evaluate(tiny_set, pairs, radius=0)
+    with pytest.raises(ValueError, match="`steps`"):
+        lps.quality.evaluate(tiny_set, pairs, steps=0)
+    with pytest.raises(ValueError, match="same shape"):
+        bad = pairs.map(lambda x, p: (x, p[:, :-1]))
+        lps.quality.evaluate(tiny_set, bad, verbose=False)
+    with pytest.raises(ValueError, match="no radius"):
+        fresh = lps.PerturbationSet.from_network("mnist_stn", latent_dim=4)
+        lps.quality.evaluate(fresh, pairs)
