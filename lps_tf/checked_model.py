@@ -32,6 +32,22 @@ class CheckedModel(keras.Model):
             x = self._prepare(x, y)
         return checks.readable(super().evaluate, x, y, kwargs)
 
+    def load_weights(self, filepath: Any, **kwargs: Any) -> None:
+        """Loads weights, as `keras.Model.load_weights`; all of them or none.
+
+        Raises:
+            ValueError: for a file of another network or other sizes.
+        """
+        before = self.get_weights()
+        try:
+            super().load_weights(filepath, **kwargs)
+        except ValueError as error:
+            self.set_weights(before)
+            raise ValueError(
+                f"{filepath} does not fit this model: it holds weights of another "
+                f"network, or of other sizes. Keras says: {error}"
+            ) from error
+
     def _prepare(self, x: Any, y: Any = None) -> Any:
         # Callbacks that restore, and checks of labels, need a model that is built.
         spec = x.element_spec if isinstance(x, tf.data.Dataset) else (x,)

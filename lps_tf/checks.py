@@ -28,12 +28,14 @@ def probability(name: str, value: float) -> float:
 
 def count(name: str, value: int, least: int = 1) -> int:
     """Returns `value` as an int, or raises ValueError unless it is a whole >= least."""
-    if isinstance(value, bool) or _number(name, value) != int(value) or value < least:
+    number = _number(name, value)
+    whole = not isinstance(value, bool | str) and number.is_integer()
+    if not whole or number < least:
         raise ValueError(
             f"`{name}` must be a whole number of at least {least}. "
             f"Received: {name}={value}"
         )
-    return int(value)
+    return int(number)
 
 
 def _number(name: str, value: Any) -> float:

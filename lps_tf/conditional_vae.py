@@ -57,10 +57,12 @@ class ConditionalVAE(CheckedModel):
         self.generator = generator
 
         # State.
-        self.seed_generator = keras.random.SeedGenerator(seed)
-        self._beta = self.add_weight(
-            name="beta", shape=(), initializer="ones", trainable=False, autocast=False
-        )
+        fixed = {"shape": (), "trainable": False, "autocast": False}
+        self._beta = self.add_weight(name="beta", initializer="ones", **fixed)
+        # Draws are counted in a weight, not in a keras SeedGenerator: saved with the
+        # others, it lets an interrupted run go on with the very same noise.
+        fixed |= {"dtype": "int32", "aggregation": "none"}
+        self._draws = self.add_weight(name="draws", initializer="zeros", **fixed)
         self._trackers = {
             name: keras.metrics.Mean(name=name)
             for name in ("loss", "reconstruction", "kl")
@@ -217,8 +219,11 @@ class ConditionalVAE(CheckedModel):
 
     def get_compile_config(self) -> dict:
         """The arguments of `compile`, so that a saved set reloads compiled."""
+        config = super().get_compile_config()
+        if not config:  # never compiled
+            return config
         return {
-            **super().get_compile_config(),
+            **config,
             "beta": keras.saving.serialize_keras_object(self.beta),
             "jit_compile": self._jit_choice,
         }
@@ -240,7 +245,7 @@ class ConditionalVAE(CheckedModel):
         """The two terms of the objective at one posterior draw, each (batch,)."""
         prior = self.prior(x, training=training)
         posterior = self.posterior(x, x_perturbed, training=training)
-        z = posterior.sample(seed=latent.next_seed(self.seed_generator))
+        z = posterior.sample(seed=self.next_seed())
         features = self.generator.condition(tf.cast(x, tf.float32))
         image = self.generator.decode(features, z, training=training)
         likelihood = LIKELIHOODS[self.likelihood_name]
@@ -248,6 +253,11 @@ class ConditionalVAE(CheckedModel):
             image, tf.cast(x_perturbed, "float32")
         )
         return reconstruction, tfd.kl_divergence(posterior, prior)
+
+    def next_seed(self) -> tf.Tensor:
+        """A fresh seed of the set's own draws, two int32."""
+        self._draws.assign_add(1)
+        return latent.replica_seed(tf.stack([self.seed, self._draws.value]))
 
     def _track(self, beta: Any, reconstruction: tf.Tensor, kl: tf.Tensor) -> dict:
         values = {

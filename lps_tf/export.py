@@ -1,5 +1,6 @@
 """SavedModels that load, sample, classify and certify with TensorFlow alone."""
 
+import contextlib
 from pathlib import Path
 
 import keras
@@ -50,26 +51,33 @@ def export(
     if isinstance(model, RobustClassifier):
         model = model.classifier
     archive = keras.export.ExportArchive()
-    if isinstance(model, PerturbationSet):
-        with model.uncompiled():
+    with contextlib.ExitStack() as stack:
+        if isinstance(model, PerturbationSet):
+            stack.enter_context(model.uncompiled())
             _add_perturbation_set(archive, model)
-    elif isinstance(model, SmoothedClassifier):
-        with model.perturbation_set.uncompiled():
+        elif isinstance(model, SmoothedClassifier):
+            stack.enter_context(model.perturbation_set.uncompiled())
             _add_smoothed(archive, model)
-    elif isinstance(model, keras.Model) and model.built:
-        archive.track(model)
-        images = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, name="x")
-
-        def serve(x: tf.Tensor) -> tf.Tensor:
-            return model(x, training=False)
-
-        archive.add_endpoint("serve", serve, [images])
-    else:
-        raise ValueError(
-            "`model` must be a PerturbationSet, a SmoothedClassifier or a built Keras "
-            f"classifier. Received: {model}"
+        elif isinstance(model, keras.Model) and model.built:
+            _add_classifier(archive, model)
+        else:
+            raise ValueError(
+                "`model` must be a PerturbationSet, a SmoothedClassifier or a built "
+                f"Keras classifier. Received: {model}"
+            )
+        return files.atomically(
+            path, lambda temporary: archive.write_out(str(temporary), verbose=False)
         )
-    return files.atomically(path, lambda p: archive.write_out(str(p), verbose=False))
+
+
+def _add_classifier(archive: keras.export.ExportArchive, model: keras.Model) -> None:
+    archive.track(model)
+    images = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, name="x")
+
+    def serve(x: tf.Tensor) -> tf.Tensor:
+        return model(x, training=False)
+
+    archive.add_endpoint("serve", serve, [images])
 
 
 def _named(spec: tf.TensorSpec, name: str) -> tf.TensorSpec:
@@ -83,8 +91,8 @@ def _images(pset: PerturbationSet, name: str) -> tf.TensorSpec:
 def _add_perturbation_set(
     archive: keras.export.ExportArchive, pset: PerturbationSet
 ) -> None:
-    archive.track(pset)
     x = _images(pset, "x")
+    archive.track(pset)
     u = tf.TensorSpec((None, pset.latent_dim), tf.float32, "u")
 
     def perturb(x: tf.Tensor, u: tf.Tensor) -> tf.Tensor:

@@ -73,12 +73,12 @@ def ascent_step(
 
 
 def next_seed(generator: keras.random.SeedGenerator) -> tf.Tensor:
-    """A fresh pair of int32 for TensorFlow's stateless functions.
+    """A fresh pair of int32 for TensorFlow's stateless functions."""
+    return replica_seed(tf.cast(generator.next(), tf.int32))
 
-    Replicas of a distribution strategy get different seeds, so that they do not
-    draw identical noise.
-    """
-    seed = tf.cast(generator.next(), tf.int32)
+
+def replica_seed(seed: tf.Tensor) -> tf.Tensor:
+    """The seed, made another one on each replica of a distribution strategy."""
     context = tf.distribute.get_replica_context()
     if context is not None and context.num_replicas_in_sync > 1:
         seed = tf.random.experimental.stateless_fold_in(

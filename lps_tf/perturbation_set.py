@@ -207,7 +207,7 @@ class PerturbationSet(ConditionalVAE):
         radius = self.require_radius(radius)
         draws = 1 if num_samples is None else checks.count("num_samples", num_samples)
         conditioned = self.condition(x)
-        key = latent.next_seed(self.seed_generator) if seed is None else [0, seed]
+        key = self.next_seed() if seed is None else [0, seed]
         images = []
         for key in tf.unstack(tf.random.split(key, draws)):  # noqa: B020
             shape = (tf.shape(conditioned.mean)[0], self.latent_dim)

@@ -50,6 +50,8 @@ class LatentPGD:
     ):
         self.perturbation_set = perturbation_set
         self.radius = perturbation_set.require_radius(radius)
+        if self.radius == float("inf"):
+            raise ValueError("`radius` must be finite. Received: radius=inf")
         self.steps = checks.count("steps", steps)
         self.relative_step = checks.positive("relative_step", relative_step)
         self.seed_generator = keras.random.SeedGenerator(seed)

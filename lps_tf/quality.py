@@ -145,9 +145,14 @@ def evaluate(
         posterior = pset.posterior(x, x_perturbed)
         reconstructed = pset.likelihood(x, posterior.sample(seed=keys[0])).mean()
         inside = latent.project(u_q, radius)
-        nearest = _extreme(pset, conditioned, x_perturbed, inside, -step, radius, steps)
+
+        def extreme(u: tf.Tensor, step: float) -> tf.Tensor:
+            numbers = (tf.constant(v) for v in (step, radius, steps))
+            return _extreme(pset, conditioned, x_perturbed, u, *numbers)
+
+        nearest = extreme(inside, -step)
         start = latent.sample_uniform_radius(tf.shape(u_q), radius, keys[1])
-        furthest = _extreme(pset, conditioned, x_perturbed, start, step, radius, steps)
+        furthest = extreme(start, step)
         images = {
             "encoder_ae": [pset.decode(conditioned, inside)],
             "pgd_ae": [pset.decode(conditioned, nearest)],
@@ -196,40 +201,53 @@ def evaluate(
     )
 
 
+@tf.function(autograph=False, reduce_retracing=True)
 def _extreme(
     pset: PerturbationSet,
     conditioned: Conditioned,
     target: tf.Tensor,
     u: tf.Tensor,
-    step: float,
-    radius: float,
-    steps: int,
+    step: tf.Tensor,
+    radius: tf.Tensor,
+    steps: tf.Tensor,
 ) -> tf.Tensor:
     """The latents of least (step < 0) or greatest error that gradient steps meet."""
-    sign = 1.0 if step > 0 else -1.0
-
-    def error(u: tf.Tensor) -> tuple[tf.Tensor, bool]:
-        return _squared_error(pset.decode(conditioned, u), target), True
-
-    @tf.function(
-        autograph=False,
-        reduce_retracing=True,
-        jit_compile=not tf.distribute.has_strategy(),
-    )
-    def turn(u: tf.Tensor, best: tf.Tensor, best_u: tf.Tensor) -> tuple:
-        with pset.uncompiled():
-            moved, value, _ = latent.ascent_step(error, u, step, radius)
-        better = sign * value > best
-        best_u = tf.where(better[:, None], u, best_u)
-        return moved, tf.maximum(best, sign * value), best_u
-
+    fixed = (pset, conditioned, target, step, radius)
+    turn = _turn if tf.distribute.has_strategy() else _compiled_turn
     first = tf.fill((tf.shape(u)[0],), -np.inf)
     # One more turn than steps: the last one only looks at where the steps led.
     return tf.while_loop(
         lambda i, *_: i <= steps,
-        lambda i, *state: (i + 1, *turn(*state)),
+        lambda i, *state: (i + 1, *turn(*fixed, *state)),
         (0, u, first, u),
     )[3]
+
+
+def _turn(
+    pset: PerturbationSet,
+    conditioned: Conditioned,
+    target: tf.Tensor,
+    step: tf.Tensor,
+    radius: tf.Tensor,
+    u: tf.Tensor,
+    best: tf.Tensor,
+    best_u: tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """A gradient step from u, and the best latents so far with u among them."""
+
+    def error(u: tf.Tensor) -> tuple[tf.Tensor, bool]:
+        return _squared_error(pset.decode(conditioned, u), target), True
+
+    with pset.uncompiled():
+        moved, value, _ = latent.ascent_step(error, u, step, radius)
+    value *= tf.sign(step)
+    best_u = tf.where((value > best)[:, None], u, best_u)
+    return moved, tf.maximum(best, value), best_u
+
+
+_compiled_turn = tf.function(
+    _turn, jit_compile=True, autograph=False, reduce_retracing=True
+)
 
 
 def _errors(

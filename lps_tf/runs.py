@@ -21,15 +21,22 @@ class Run:
         fresh: whether to throw away what is there.
 
     Raises:
-        ValueError: if the folder holds results of other settings.
+        ValueError: if the folder holds results of other settings, or files that no
+            run has made.
     """
 
     def __init__(self, directory: str | Path, settings: dict, fresh: bool = False):
         self.directory = Path(directory)
         self.console = Console(highlight=False)
-        if fresh and self.directory.exists():
-            shutil.rmtree(self.directory)
         written = self.directory / "settings.json"
+        if self.directory.is_dir() and any(self.directory.iterdir()):
+            if not written.exists():
+                raise ValueError(
+                    f"{self.directory} holds files that are no results of a run. "
+                    "Choose another folder with --output."
+                )
+            if fresh:
+                shutil.rmtree(self.directory)
         settings = json.loads(json.dumps(settings))
         if written.exists() and json.loads(written.read_text()) != settings:
             raise ValueError(

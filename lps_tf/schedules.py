@@ -41,8 +41,13 @@ class PiecewiseLinear(keras.optimizers.schedules.LearningRateSchedule):
                 "`epochs` and `values` must have the same length, at least 1. "
                 f"Received: {len(epochs)} epochs and {len(values)} values."
             )
-        if any(a >= b for a, b in zip(epochs, epochs[1:], strict=False)):
+        if not all(a < b for a, b in zip(epochs, epochs[1:], strict=False)):
             raise ValueError(f"`epochs` must increase. Received: epochs={epochs}")
+        if not np.isfinite([*epochs, *values]).all():
+            raise ValueError(
+                "`epochs` and `values` must be finite. "
+                f"Received: epochs={epochs}, values={values}"
+            )
         if steps_per_epoch is not None:
             checks.count("steps_per_epoch", steps_per_epoch)
         self.epochs, self.values, self.steps_per_epoch = epochs, values, steps_per_epoch

@@ -46,10 +46,17 @@ def clopper_pearson_lower(hits: Any, n: Any, alpha: Any) -> tf.Tensor:
     Returns:
         The bounds, float64; 0 for no hits.
     """
-    hits, n, alpha = (tf.cast(v, tf.float64) for v in (hits, n, alpha))
+    hits, n, alpha = _double(hits), _double(n), _double(alpha)
     some = tf.maximum(hits, 1.0)
     bound = tfp.math.betaincinv(some, n - some + 1.0, alpha)
     return tf.where(hits > 0, bound, tf.zeros_like(bound))
+
+
+def _double(value: Any) -> tf.Tensor:
+    # `tf.cast` alone would take a Python float through float32.
+    if tf.is_tensor(value):
+        return tf.cast(value, tf.float64)
+    return tf.constant(value, tf.float64)
 
 
 def binomial_test(top: Any, second: Any) -> tf.Tensor:
@@ -59,7 +66,7 @@ def binomial_test(top: Any, second: Any) -> tf.Tensor:
         top: the larger count, any shape.
         second: the smaller count.
     """
-    top, second = (tf.cast(v, tf.float64) for v in (top, second))
+    top, second = _double(top), _double(second)
     half = tf.constant(0.5, tf.float64)
     # P(at least `top` of them) is an incomplete beta function; none of none is 1.
     tail = tf.math.betainc(tf.maximum(top, 1.0), second + 1.0, half)
@@ -126,11 +133,10 @@ class SmoothedClassifier:
             Classes, int64 (batch,), -1 where it abstains.
         """
         images = checks.images("images", images)
-        n, alpha = checks.count("n", n), checks.probability("alpha", alpha)
+        n = tf.constant(checks.count("n", n))
+        alpha = tf.constant(checks.probability("alpha", alpha), tf.float64)
         answers = [
-            self._predict_one(
-                images[i : i + 1], tf.constant(n), self._alpha(alpha), key
-            )
+            self._predict_one(images[i : i + 1], n, alpha, key)
             for i, key in progress(self._keys(images), "predict", verbose)
         ]
         return np.array([answer.numpy() for answer in answers])

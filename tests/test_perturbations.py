@@ -130,16 +130,29 @@ def test_segmenters_are_attacked_until_every_pixel_is_wrong(tiny_set, images):
     def segment(x, training=False):
         return x * keep + tf.constant([-2.0, 2.0])
 
-    labels = np.zeros(images.shape[:3], np.int64)
-    attack = lps.LatentPGD(tiny_set, radius=2.0, steps=10)
+    labels = np.ones(images.shape[:3], np.int64)  # right in dark pixels
+    attack = lps.LatentPGD(tiny_set, radius=2.0, steps=20, relative_step=0.1)
     conditioned = tiny_set.condition(images)
     u = attack.find(segment, conditioned, tf.constant(labels))
     assert np.linalg.norm(u, axis=1).max() <= 2 * (1 + 1e-5)
     perturbed = attack(segment, images, labels)
     total = tf.nn.sparse_softmax_cross_entropy_with_logits
-    before = total(labels, segment(tiny_set(images))).numpy().sum()
-    after = total(labels, segment(perturbed)).numpy().sum()
-    assert after > before
+    after = total(labels, segment(perturbed)).numpy().sum((1, 2))
+    random = tiny_set.sample(images, 20, radius=2.0, seed=0)
+    random = np.mean([total(labels, segment(r)).numpy().sum((1, 2)) for r in random], 0)
+    assert (after > random).mean() > 0.8
+    # An image with every pixel wrong is left where it started.
+    wrong = 1 - segment(tiny_set(images)).numpy().argmax(-1)
+    bright = tiny_set(images).numpy().max((1, 2, 3)) < 0.5
+    assert bright.any()
+    u = [
+        attack.find(segment, conditioned, tf.constant(wrong)).numpy()[bright]
+        for attack in (
+            lps.LatentPGD(tiny_set, radius=1e-3, steps=n, relative_step=1.0)
+            for n in (1, 5)
+        )
+    ]
+    np.testing.assert_array_equal(*u)
 
 
 def test_augmentation_and_noise_draw_from_their_laws(tiny_set, tiny_classifier):

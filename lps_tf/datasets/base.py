@@ -69,7 +69,8 @@ def pair_data(
             training image.
         draws: fixed perturbed versions of each validation and test image.
         group: perturbed versions in `test_groups`.
-        seed: of everything random.
+        seed: of everything random. The order of training batches and fresh draws
+            depend on TensorFlow's global seed as well: `keras.utils.set_random_seed`.
     """
     batch_size = checks.count("batch_size", batch_size)
     draws, group = checks.count("draws", draws), checks.count("group", group)

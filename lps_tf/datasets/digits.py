@@ -112,9 +112,14 @@ def perturb_rts(x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     )
     # From output to input coordinates: undo the translation, then the rotation and
     # the scaling about the centre.
-    dx, dy = 2 * right / width, 2 * down / height
+    # Coordinates are normalised: `tall` keeps a rotation one where height and width
+    # differ.
+    dx, dy, tall = 2 * right / width, 2 * down / height, height / width
     cos, sin = tf.cos(angle) / scale, tf.sin(angle) / scale
-    rows = [cos, sin, -cos * dx - sin * dy, -sin, cos, sin * dx - cos * dy]
+    rows = [
+        *(cos, tall * sin, -cos * dx - tall * sin * dy),
+        *(-sin / tall, cos, sin / tall * dx - cos * dy),
+    ]
     matrices = tf.reshape(tf.stack(rows, -1), (-1, 1, 2, 3))
     moved = geometry.affine_sample(geometry.neighbour_table(x), matrices, height, width)
     return tf.clip_by_value(moved, 0.0, 1.0)

@@ -76,6 +76,11 @@ class NarrowConv2D(keras.layers.Conv2D):
     def __init__(self, filters: int, kernel_size: int, **kwargs: Any):
         kwargs = {"kernel_initializer": pass_through, **kwargs, "padding": "valid"}
         super().__init__(filters, kernel_size, **kwargs)
+        if self.kernel_size[0] > self.tile + 1 or max(self.strides) > 1:
+            raise ValueError(
+                f"`kernel_size` must be at most {self.tile + 1} and strides 1. "
+                f"Received: kernel_size={kernel_size}, strides={self.strides}"
+            )
 
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """Tiles on a CPU, the library's convolution elsewhere."""

@@ -107,7 +107,8 @@ class StnGenerator(keras.layers.Layer):
         localisation: Sequence[int] = (512, 128),
         **kwargs: Any,
     ):
-        super().__init__(**kwargs)
+        # Images stay float32 under mixed precision: coordinates read them.
+        super().__init__(autocast=False, **kwargs)
         self.latent_dim = latent_dim
         self.transformers = transformers
         self.localisation = tuple(localisation)
