@@ -6,11 +6,13 @@
 
 PYTHON ?= python3
 VENV := .venv/bin
+# TensorFlow speaks of missing GPUs at length; errors still show.
+export TF_CPP_MIN_LOG_LEVEL ?= 3
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format clean
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | sed '/^$$/q'
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; ok = (3, 10) <= sys.version_info[:2] <= (3, 12); sys.exit(0 if ok else "lps_tf needs Python 3.10 to 3.12; choose one: make PYTHON=python3.11 ...")'

@@ -8,7 +8,16 @@ if _keras.backend.backend() != "tensorflow":
         f"{_keras.backend.backend()!r}. Set KERAS_BACKEND=tensorflow and start again."
     )
 
-from lps_tf import datasets, latent, networks, plots, quality, schedules
+from lps_tf import (
+    datasets,
+    latent,
+    likelihoods,
+    networks,
+    original,
+    plots,
+    quality,
+    schedules,
+)
 from lps_tf._version import __version__
 from lps_tf.export import export
 from lps_tf.perturbation_set import PerturbationSet
@@ -28,7 +37,9 @@ __all__ = [
     "datasets",
     "export",
     "latent",
+    "likelihoods",
     "networks",
+    "original",
     "plots",
     "quality",
     "schedules",

@@ -1,7 +1,6 @@
 """The command line: python -m lps_tf."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
@@ -18,8 +17,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     demo.add_argument("--fresh", action="store_true", help="do not resume, start over")
     demo.set_defaults(command=_demo)
     options = parser.parse_args(arguments)
-    # TensorFlow's start-up messages would bury ours; set before it is imported.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         options.command(options)
     except ValueError as error:

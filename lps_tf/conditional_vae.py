@@ -22,7 +22,8 @@ class ConditionalVAE(CheckedModel):
     Args:
         prior: layer or model, images to (mean, log-variance), each (batch, latent_dim).
         recognition: the same for x and x_perturbed concatenated on channels.
-        generator: layer with `condition(x)` and `decode(features, z, training)`.
+        generator: layer with `condition(x, training)` and
+            `decode(features, z, training)`.
         likelihood: "bernoulli" or "gaussian".
         seed: of every draw that is not given a seed of its own.
         **kwargs: of `keras.Model`.
@@ -48,7 +49,7 @@ class ConditionalVAE(CheckedModel):
             )
         if not (hasattr(generator, "condition") and hasattr(generator, "decode")):
             raise ValueError(
-                "`generator` must have the methods condition(x) and "
+                "`generator` must have the methods condition(x, training) and "
                 f"decode(features, z, training). Received: {generator}"
             )
         # Layers. The methods `prior`, `posterior` and `likelihood` give distributions.
@@ -169,7 +170,8 @@ class ConditionalVAE(CheckedModel):
         The Gaussian has unit variance; see `lps_tf.likelihoods`.
         """
         x = self._image("x", x)
-        image = self.generator.decode(self.generator.condition(x), z, training=training)
+        features = self.generator.condition(x, training=training)
+        image = self.generator.decode(features, z, training=training)
         return LIKELIHOODS[self.likelihood_name].distribution(image)
 
     def _image(self, name: str, x: Any) -> tf.Tensor:
@@ -246,7 +248,7 @@ class ConditionalVAE(CheckedModel):
         prior = self.prior(x, training=training)
         posterior = self.posterior(x, x_perturbed, training=training)
         z = posterior.sample(seed=self.next_seed())
-        features = self.generator.condition(tf.cast(x, tf.float32))
+        features = self.generator.condition(tf.cast(x, tf.float32), training=training)
         image = self.generator.decode(features, z, training=training)
         likelihood = LIKELIHOODS[self.likelihood_name]
         reconstruction = likelihood.reconstruction(

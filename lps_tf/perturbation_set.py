@@ -49,7 +49,8 @@ class PerturbationSet(ConditionalVAE):
     Args:
         prior: layer or model, images to (mean, log-variance), each (batch, latent_dim).
         recognition: the same for x and x_perturbed concatenated on channels.
-        generator: layer with `condition(x)` and `decode(features, z, training)`.
+        generator: layer with `condition(x, training)` and
+            `decode(features, z, training)`.
         likelihood: "bernoulli" or "gaussian".
         seed: of every draw that is not given a seed of its own.
         radius: of the set; usually left to `calibrate`.
@@ -128,7 +129,9 @@ class PerturbationSet(ConditionalVAE):
         """Everything that depends on x alone; do it once, `decode` many times."""
         x = self._image("x", x)
         prior = self.prior(x).distribution
-        return Conditioned(prior.loc, prior.scale, self.generator.condition(x))
+        return Conditioned(
+            prior.loc, prior.scale, self.generator.condition(x, training=False)
+        )
 
     def decode(self, conditioned: Conditioned, u: tf.Tensor) -> tf.Tensor:
         """g(x, u): images for standardised latents (batch, latent_dim).
@@ -180,7 +183,7 @@ class PerturbationSet(ConditionalVAE):
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """The centre of each set: perturb(x, 0)."""
         prior = self.prior(x, training=training)
-        features = self.generator.condition(tf.cast(x, tf.float32))
+        features = self.generator.condition(tf.cast(x, tf.float32), training=training)
         return self.generator.decode(features, prior.mean(), training=training)
 
     def sample(

@@ -35,7 +35,7 @@ LAYERS = [
     {"perturbations", "plots", "quality"},
     {"robust_classifier"},
     {"smoothing"},
-    {"export"},
+    {"export", "original"},
     {"__init__"},  # `import lps_tf` brings all of the above
     {"runs", "demo"},
     {"__main__"},

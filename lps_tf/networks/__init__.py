@@ -6,14 +6,29 @@ Each file gives a function of sizes that returns the arguments of a
 A prior maps images (batch, height, width, channels) to the mean and log-variance of
 the latent, each (batch, latent_dim); a recognition network does it for x and
 x_perturbed stacked on channels. A generator is two calls, so that attacks and
-certificates pay for x once: `features = generator.condition(x)` and
-`image = generator.decode(features, z)`.
+certificates pay for x once: `features = generator.condition(x, training)`
+and `image = generator.decode(features, z, training)`.
 """
 
 from lps_tf.networks import classifiers
+from lps_tf.networks.cifar10_residual import cifar10_residual
+from lps_tf.networks.mnist_conv import mnist_conv
+from lps_tf.networks.mnist_fc import mnist_fc
 from lps_tf.networks.mnist_stn import mnist_stn
 
 #: The networks that `PerturbationSet.from_network` knows by name.
-NETWORKS = {"mnist_stn": mnist_stn}
+NETWORKS = {
+    "cifar10_residual": cifar10_residual,
+    "mnist_conv": mnist_conv,
+    "mnist_fc": mnist_fc,
+    "mnist_stn": mnist_stn,
+}
 
-__all__ = ["NETWORKS", "classifiers", "mnist_stn"]
+__all__ = [
+    "NETWORKS",
+    "cifar10_residual",
+    "classifiers",
+    "mnist_conv",
+    "mnist_fc",
+    "mnist_stn",
+]

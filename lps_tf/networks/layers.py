@@ -1,5 +1,6 @@
 """Layers that several networks share."""
 
+import math
 from typing import Any
 
 import keras
@@ -54,6 +55,23 @@ def reflect_pad(x: tf.Tensor, width: int) -> tf.Tensor:
 def dense(units: int, **kwargs: Any) -> keras.layers.Dense:
     """A dense layer with PyTorch's default initialisation of the kernel."""
     return keras.layers.Dense(units, kernel_initializer=fan_in_uniform(), **kwargs)
+
+
+def conv(filters: int, **kwargs: Any) -> keras.layers.Conv2D:
+    """A 3x3 convolution that keeps the size, with PyTorch's default initialisation."""
+    return keras.layers.Conv2D(
+        filters, 3, padding="same", kernel_initializer=fan_in_uniform(), **kwargs
+    )
+
+
+def scaled_tanh(x: tf.Tensor) -> tf.Tensor:
+    """Bounds a log-variance to between log(1e-3) and log(10), falling with x.
+
+    float32 even under mixed precision. That it falls is the original's doing, and
+    weights trained with it rely on it.
+    """
+    low, high = math.log(1e-3), math.log(10)
+    return (low + high) / 2 + (low - high) / 2 * tf.tanh(tf.cast(x, tf.float32))
 
 
 @register

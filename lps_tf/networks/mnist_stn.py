@@ -142,7 +142,7 @@ class StnGenerator(keras.layers.Layer):
         self.to_image = NarrowConv2D(channels, 5, bias_initializer=black)
         self.to_image.build((None, height + 4, width + 4, stacked[-1]))
 
-    def condition(self, x: tf.Tensor) -> tf.Tensor:
+    def condition(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """What depends on x alone: its table of neighbours for sampling."""
         return geometry.neighbour_table(x)
 

@@ -1,0 +1,163 @@
+"""The paper's residual network for small photographs, such as CIFAR-10."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from lps_tf.networks.layers import (
+    BATCH_NORM,
+    conv,
+    dense,
+    flatten_channels_first,
+    register,
+    scaled_tanh,
+)
+
+
+def cifar10_residual(
+    latent_dim: int = 512, blocks: int = 4, wide: int = 64, narrow: int = 16
+) -> dict[str, Any]:
+    """Prior, recognition and generator for images of one size, 32x32x3 in the paper.
+
+    Args:
+        latent_dim: size of the latent vector.
+        blocks: residual blocks of each network.
+        wide: channels between the blocks.
+        narrow: channels inside of them.
+
+    Returns:
+        Arguments of `PerturbationSet`.
+    """
+    sizes = {"latent_dim": latent_dim, "blocks": blocks, "wide": wide, "narrow": narrow}
+    return {
+        "prior": ResidualEncoder(**sizes),
+        "recognition": ResidualEncoder(**sizes),
+        "generator": ResidualGenerator(**sizes),
+        "likelihood": "gaussian",
+    }
+
+
+@register
+class NormConv(keras.layers.Layer):
+    """Batch norm, ReLU and a 3x3 convolution without bias."""
+
+    def __init__(self, filters: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.norm = keras.layers.BatchNormalization(**BATCH_NORM)
+        self.conv = conv(filters, use_bias=False)
+
+    def build(self, input_shape: Sequence[int]) -> None:
+        """Makes the weights for maps (batch, height, width, channels)."""
+        self.norm.build(input_shape)
+        self.conv.build(input_shape)
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """(batch, height, width, channels) to (batch, height, width, filters)."""
+        return self.conv(tf.nn.relu(self.norm(x, training=training)))
+
+    def get_config(self) -> dict:
+        """The constructor's arguments."""
+        return {**super().get_config(), "filters": self.filters}
+
+
+class _Sized(keras.layers.Layer):
+    """What encoder and generator share: sizes and residual blocks."""
+
+    def __init__(
+        self,
+        latent_dim: int = 512,
+        blocks: int = 4,
+        wide: int = 64,
+        narrow: int = 16,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.sizes = {
+            "latent_dim": latent_dim,
+            "blocks": blocks,
+            "wide": wide,
+            "narrow": narrow,
+        }
+        self.latent_dim = latent_dim
+        self.squeeze = [NormConv(narrow) for _ in range(blocks)]
+        self.expand = [NormConv(wide) for _ in range(blocks)]
+        self.first = conv(wide, use_bias=False)
+
+    def _build_blocks(self, image_shape: Sequence[int]) -> None:
+        self.first.build(image_shape)
+        for layer in self.squeeze:
+            layer.build((*image_shape[:3], self.sizes["wide"]))
+        for layer in self.expand:
+            layer.build((*image_shape[:3], self.sizes["narrow"]))
+
+    def _residual(self, x: tf.Tensor, training: bool) -> tf.Tensor:
+        for squeeze, expand in zip(self.squeeze, self.expand, strict=True):
+            x += expand(squeeze(x, training=training), training=training)
+        return x
+
+    def get_config(self) -> dict:
+        """The constructor's arguments."""
+        return {**super().get_config(), **self.sizes}
+
+
+@register
+class ResidualEncoder(_Sized):
+    """Residual blocks, then the mean and bounded log-variance of a latent vector."""
+
+    def build(self, input_shape: Sequence[int]) -> None:
+        """Makes the weights for images (batch, height, width, channels)."""
+        self._build_blocks(input_shape)
+        narrow = self.sizes["narrow"]
+        self.last = NormConv(narrow)
+        self.last.build((*input_shape[:3], self.sizes["wide"]))
+        self.norm = keras.layers.BatchNormalization(**BATCH_NORM)
+        self.norm.build((*input_shape[:3], narrow))
+        self.mean, self.log_variance = dense(self.latent_dim), dense(self.latent_dim)
+        for head in (self.mean, self.log_variance):
+            head.build((None, math.prod(input_shape[1:3]) * narrow))
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
+        """(batch, height, width, channels) to twice (batch, latent_dim)."""
+        x = self.last(self._residual(self.first(x), training), training=training)
+        flat = flatten_channels_first(tf.nn.relu(self.norm(x, training=training)))
+        return self.mean(flat), scaled_tanh(self.log_variance(flat))
+
+
+@register
+class ResidualGenerator(_Sized):
+    """The latent as one more channel of x, residual blocks, and the image."""
+
+    def build(self, input_shape: Any) -> None:
+        """Makes the weights for inputs (x, z), x (batch, height, width, channels)."""
+        image_shape = input_shape[0]
+        _, height, width, channels = image_shape
+        self.image_size = (height, width)
+        self.latent_map = dense(height * width)
+        self.latent_map.build((None, self.latent_dim))
+        # The first convolution of [x, map]: `first` is its half of x.
+        self._build_blocks(image_shape)
+        self.from_map = conv(self.sizes["wide"], use_bias=False)
+        self.from_map.build((None, height, width, 1))
+        self.last = NormConv(channels)
+        self.last.build((None, height, width, self.sizes["wide"]))
+
+    def condition(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """The share of x in the first convolution."""
+        return self.first(x)
+
+    def decode(
+        self, features: tf.Tensor, z: tf.Tensor, training: bool = False
+    ) -> tf.Tensor:
+        """Features and latents (batch, latent_dim) to images in [0, 1]."""
+        latent_map = tf.reshape(self.latent_map(z), (-1, *self.image_size, 1))
+        y = self._residual(features + self.from_map(latent_map), training)
+        return tf.sigmoid(tf.cast(self.last(y, training=training), tf.float32))
+
+    def call(self, inputs: Any, training: bool = False) -> tf.Tensor:
+        """(x, z) to images."""
+        x, z = inputs
+        return self.decode(self.condition(x), z, training=training)

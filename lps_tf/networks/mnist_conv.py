@@ -1,0 +1,134 @@
+"""The paper's convolutional network for digits under l-infinity noise."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from lps_tf.networks.layers import conv, register
+
+
+def mnist_conv(
+    filters: Sequence[int] = (32, 64), latent_channels: int = 128
+) -> dict[str, Any]:
+    """Prior, recognition and generator for images whose sides are multiples of 4.
+
+    The latent is a map, a quarter of the image's size and `latent_channels` deep,
+    flattened into one vector: 7x7x128 for the paper's 28x28x1.
+
+    Args:
+        filters: widths of the two convolutions.
+        latent_channels: depth of the latent map.
+
+    Returns:
+        Arguments of `PerturbationSet`.
+    """
+    return {
+        "prior": ConvEncoder(filters, latent_channels),
+        "recognition": ConvEncoder(filters, latent_channels),
+        "generator": ConvGenerator(filters, latent_channels),
+        "likelihood": "bernoulli",
+    }
+
+
+class _Sized(keras.layers.Layer):
+    """What encoder and generator share: the sizes, and their config."""
+
+    def __init__(
+        self,
+        filters: Sequence[int] = (32, 64),
+        latent_channels: int = 128,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.filters = tuple(filters)
+        self.latent_channels = latent_channels
+
+    def get_config(self) -> dict:
+        """The constructor's arguments."""
+        sizes = {"filters": self.filters, "latent_channels": self.latent_channels}
+        return {**super().get_config(), **sizes}
+
+
+@register
+class ConvEncoder(_Sized):
+    """Two convolutions with pooling, then the mean and log-variance of a map."""
+
+    def build(self, input_shape: Sequence[int]) -> None:
+        """Makes the weights for images (batch, height, width, channels)."""
+        _, height, width, channels = input_shape
+        if height % 4 or width % 4:
+            raise ValueError(
+                "mnist_conv takes images whose sides are multiples of 4. "
+                f"Received: {height}x{width}"
+            )
+        self.layers = [conv(n, activation="relu") for n in self.filters]
+        self.mean, self.log_variance = (
+            conv(self.latent_channels),
+            conv(self.latent_channels),
+        )
+        self.layers[0].build((None, height, width, channels))
+        self.layers[1].build((None, height // 2, width // 2, self.filters[0]))
+        for head in (self.mean, self.log_variance):
+            head.build((None, height // 4, width // 4, self.filters[1]))
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
+        """(batch, height, width, channels) to twice (batch, latent_dim)."""
+        for layer in self.layers:
+            x = tf.nn.max_pool2d(layer(x), 2, 2, "VALID")
+        heads = (self.mean(x), self.log_variance(x))
+        return tuple(
+            tf.reshape(head, (-1, math.prod(head.shape[1:]))) for head in heads
+        )
+
+
+@register
+class ConvGenerator(_Sized):
+    """Convolutions of the latent map, enlarged twice, with x beside them each time."""
+
+    def build(self, input_shape: Any) -> None:
+        """Makes the weights for inputs (x, z), x (batch, height, width, channels)."""
+        _, height, width, channels = input_shape[0]
+        self.map_shape = (height // 4, width // 4, self.latent_channels)
+        # x at a quarter and at half its size: strided 1x1 convolutions.
+        self.reduce = [
+            keras.layers.Conv2D(channels, 1, strides=strides) for strides in (4, 2)
+        ]
+        for layer in self.reduce:
+            layer.build((None, height, width, channels))
+        # Each convolution of [x, map] is the sum of one of x, computed once, and one
+        # of the map.
+        outputs = (self.filters[1], self.filters[0], channels)
+        inputs = (self.latent_channels, self.filters[1], self.filters[0])
+        self.from_image = [conv(n) for n in outputs]
+        self.from_map = [conv(n, use_bias=False) for n in outputs]
+        for image, latent_map, depth in zip(
+            self.from_image, self.from_map, inputs, strict=True
+        ):
+            image.build((None, None, None, channels))
+            latent_map.build((None, None, None, depth))
+
+    def condition(self, x: tf.Tensor, training: bool = False) -> list[tf.Tensor]:
+        """The share of x in each of the three convolutions."""
+        images = [*(reduce(x) for reduce in self.reduce), x]
+        return [
+            layer(image) for layer, image in zip(self.from_image, images, strict=True)
+        ]
+
+    def decode(
+        self, features: list[tf.Tensor], z: tf.Tensor, training: bool = False
+    ) -> tf.Tensor:
+        """Features and latents (batch, latent_dim) to images in [0, 1]."""
+        y = tf.reshape(z, (-1, *self.map_shape))
+        for i, layer in enumerate(self.from_map):
+            if i:
+                y = tf.repeat(tf.repeat(tf.nn.relu(y), 2, 1), 2, 2)
+            y = features[i] + layer(y)
+        return tf.sigmoid(tf.cast(y, tf.float32))
+
+    def call(self, inputs: Any, training: bool = False) -> tf.Tensor:
+        """(x, z) to images."""
+        x, z = inputs
+        return self.decode(self.condition(x), z)

@@ -1,0 +1,195 @@
+"""Weights of the paper's released PyTorch code, read into our models.
+
+The mapping needs no PyTorch: a state dict is a mapping of names to arrays.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from lps_tf.perturbation_set import PerturbationSet
+
+# What the original trained on decides what a dense layer's size means.
+_IMAGE_SHAPES = {
+    "cifar10_residual": (32, 32, 3),
+    "mnist_conv": (28, 28, 1),
+    "mnist_fc": (28, 28, 1),
+    "mnist_stn": (42, 42, 1),
+}
+
+#: An original layer's name, and the layer of ours that holds it; two layers share
+#: one whose input is [x, latent].
+Assignment = tuple[str, Any]
+
+
+def from_state_dict(
+    state: Mapping[str, Any], network: str, **sizes: Any
+) -> PerturbationSet:
+    """A perturbation set with the original's weights.
+
+    Args:
+        state: the original's parameter names to arrays, in PyTorch's layout; the
+            "module." that DataParallel puts into names is understood.
+        network: the network's name, as of `PerturbationSet.from_network`.
+        **sizes: of the network, if not the paper's.
+
+    Returns:
+        The set, built, without a radius.
+
+    Raises:
+        ValueError: unless every tensor is used exactly once: the message lists what
+            is missing, unexpected or of the wrong shape.
+    """
+    if network not in _IMAGE_SHAPES:
+        raise ValueError(
+            f"`network` must be one of {sorted(_IMAGE_SHAPES)}. "
+            f"Received: network={network!r}"
+        )
+    pset = PerturbationSet.from_network(network, **sizes)
+    pset.build((None, *_IMAGE_SHAPES[network]))
+    _assign(
+        {_plain(k): np.asarray(v) for k, v in state.items()}, _LAYERS[network](pset)
+    )
+    return pset
+
+
+def _plain(name: str) -> str:
+    return ".".join(part for part in name.split(".") if part != "module")
+
+
+def _assign(state: dict[str, np.ndarray], layers: Iterator[Assignment]) -> None:
+    """Sets all layers' weights, or none and raises."""
+    # A counter of batches, which no output depends on.
+    rest = {k: v for k, v in state.items() if not k.endswith(".num_batches_tracked")}
+    missing, wrong, found = [], [], []
+
+    def take(name: str, shape: tuple[int, ...]) -> np.ndarray | None:
+        if name not in rest:
+            missing.append(name)
+            return None
+        value = rest.pop(name)
+        if value.shape != shape:
+            wrong.append(f"{name}: {value.shape} instead of {shape}")
+            return None
+        return value
+
+    for name, layer in layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            names = {
+                "weight": layer.gamma,
+                "bias": layer.beta,
+                "running_mean": layer.moving_mean,
+                "running_var": layer.moving_variance,
+            }
+            for suffix, variable in names.items():
+                value = take(f"{name}.{suffix}", tuple(variable.shape))
+                found.append((variable, value))
+            continue
+        parts = layer if isinstance(layer, tuple) else (layer,)
+        inputs = [part.kernel.shape[-2] for part in parts]
+        *window, _, outputs = parts[0].kernel.shape
+        kernel = take(f"{name}.weight", (outputs, sum(inputs), *window))
+        if kernel is not None:  # from (out, in, ...) to (..., in, out)
+            kernel = np.moveaxis(kernel, (0, 1), (-1, -2))
+            kernels = np.split(kernel, np.cumsum(inputs)[:-1], axis=-2)
+            found += [(p.kernel, k) for p, k in zip(parts, kernels, strict=True)]
+        if parts[0].use_bias:
+            found.append((parts[0].bias, take(f"{name}.bias", (outputs,))))
+    problems = {
+        "missing": missing,
+        "unexpected": sorted(rest),
+        "of another shape": wrong,
+    }
+    if any(problems.values()):
+        lists = [f"{what}: {', '.join(v)}" for what, v in problems.items() if v]
+        raise ValueError(
+            "These are not the weights of this network in these sizes. "
+            + "; ".join(lists)
+        )
+    for variable, value in found:
+        variable.assign(value)
+
+
+def _encoders(pset: PerturbationSet) -> Iterator[tuple[str, Any]]:
+    yield "prior", pset.prior_network
+    yield "recognition", pset.recognition_network
+
+
+def _mnist_fc(pset: PerturbationSet) -> Iterator[Assignment]:
+    for part, encoder in _encoders(pset):
+        yield f"{part}.fc1", encoder.hidden
+        yield f"{part}.fc21", encoder.mean
+        yield f"{part}.fc22", encoder.log_variance
+    generator = pset.generator
+    yield "generator.fc3", (generator.from_image, generator.from_latent)
+    yield "generator.fc4", generator.to_image
+
+
+def _mnist_conv(pset: PerturbationSet) -> Iterator[Assignment]:
+    for part, encoder in _encoders(pset):
+        for i, layer in enumerate(encoder.layers):
+            yield f"{part}.conv{i + 1}", layer
+        yield f"{part}.conv31", encoder.mean
+        yield f"{part}.conv32", encoder.log_variance
+    generator = pset.generator
+    for i, layer in enumerate(generator.reduce):
+        yield f"generator.downsample{i + 3}", layer
+    pairs = zip(generator.from_image, generator.from_map, strict=True)
+    for i, pair in enumerate(pairs):
+        yield f"generator.conv{i + 3}", pair
+
+
+def _mnist_stn(pset: PerturbationSet) -> Iterator[Assignment]:
+    def block(name: str, layer: Any) -> Iterator[Assignment]:
+        for i in range(2):
+            yield f"{name}.bn{i + 1}", layer.norms[i]
+            yield f"{name}.conv{i + 1}", layer.convs[i]
+
+    for part, encoder in _encoders(pset):
+        yield from block(f"{part}.block", encoder.block)
+        yield f"{part}.fc31", encoder.mean
+        yield f"{part}.fc32", encoder.log_variance
+    generator = pset.generator
+    yield "generator.fc", generator.latent_map
+    for i, locate in enumerate(generator.locators):
+        names = ("localization.1", "localization.3", "fc")
+        for name, layer in zip(names, locate.layers, strict=True):
+            yield f"generator.stns.{i}.{name}", layer
+    yield from block("generator.block", generator.block)
+    yield "generator.conv", generator.to_image
+
+
+def _cifar10_residual(pset: PerturbationSet) -> Iterator[Assignment]:
+    def blocks(name: str, network: Any) -> Iterator[Assignment]:
+        pairs = zip(network.squeeze, network.expand, strict=True)
+        for i, pair in enumerate(pairs):
+            for j, layer in enumerate(pair):
+                yield f"{name}.{i + 1}.bn{j + 1}", layer.norm
+                yield f"{name}.{i + 1}.conv{j + 1}", layer.conv
+
+    for part, encoder in _encoders(pset):
+        name, after = f"{part}.encoder", len(encoder.squeeze) + 1
+        yield f"{name}.0", encoder.first
+        yield from blocks(name, encoder)
+        yield f"{name}.{after}", encoder.last.norm
+        yield f"{name}.{after + 2}", encoder.last.conv
+        yield f"{name}.{after + 3}", encoder.norm
+        yield f"{part}.fc1", encoder.mean
+        yield f"{part}.fc2", encoder.log_variance
+    generator = pset.generator
+    name, after = "generator.decoder", len(generator.squeeze) + 1
+    yield "generator.fc", generator.latent_map
+    yield f"{name}.0", (generator.first, generator.from_map)
+    yield from blocks(name, generator)
+    yield f"{name}.{after}", generator.last.norm
+    yield f"{name}.{after + 2}", generator.last.conv
+
+
+_LAYERS = {
+    "cifar10_residual": _cifar10_residual,
+    "mnist_conv": _mnist_conv,
+    "mnist_fc": _mnist_fc,
+    "mnist_stn": _mnist_stn,
+}

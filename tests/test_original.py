@@ -1,0 +1,148 @@
+"""The networks equal the original ones, whose outputs tests/golden holds.
+
+No weights are stored: a rule gives them from the original's parameter names.
+"""
+
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import lps_tf as lps
+from lps_tf import original
+
+GOLDEN = Path(__file__).parent / "golden"
+MANIFEST = json.loads((GOLDEN / "manifest.json").read_text())
+# The golden file, the network and its sizes there.
+CASES = {
+    "mnist_fc": ("mnist_fc", {}),
+    "mnist_conv": ("mnist_conv", {}),
+    "mnist_stn": ("mnist_stn", {}),
+    "cifar10_residual_small": (
+        "cifar10_residual",
+        {"latent_dim": 16, "blocks": 2, "wide": 12, "narrow": 5},
+    ),
+}
+
+
+def original_weight(name, shape):
+    seed = (zlib.crc32(name.encode()) + MANIFEST["seed"]) % 2**32
+    v = np.random.RandomState(seed).randn(*shape)
+    if name.endswith("running_var"):
+        return np.exp(0.1 * v)
+    if name.endswith(("running_mean", "bias")):
+        return 0.1 * v
+    if len(shape) == 1:
+        return 1 + 0.1 * v
+    return v / np.sqrt(np.prod(shape[1:]))
+
+
+def state_dict(file):
+    shapes = MANIFEST["models"][file]
+    return {name: original_weight(name, shape) for name, shape in shapes.items()}
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(request):
+    network, sizes = CASES[request.param]
+    pset = original.from_state_dict(state_dict(request.param), network, **sizes)
+    golden = dict(np.load(GOLDEN / f"{request.param}.npz"))
+    return pset, golden
+
+
+def flat(value):
+    return np.reshape(value, (len(value), -1))
+
+
+@pytest.mark.parametrize("jit", [None, False, True], ids=["eager", "graph", "xla"])
+def test_outputs_equal_the_original(case, jit):
+    pset, golden = case
+
+    def outputs(x, x_perturbed, z):
+        prior, posterior = pset.prior(x), pset.posterior(x, x_perturbed)
+        generated = pset.likelihood(x, z).mean()
+        likelihood = lps.likelihoods.LIKELIHOODS[pset.likelihood_name]
+        return {
+            "prior_mean": prior.mean(),
+            "prior_logvar": 2 * tf.math.log(prior.stddev()),
+            "posterior_mean": posterior.mean(),
+            "posterior_logvar": 2 * tf.math.log(posterior.stddev()),
+            "generated": generated,
+            "reconstruction_loss": likelihood.reconstruction(generated, x_perturbed),
+            "kl": posterior.kl_divergence(prior),
+        }
+
+    if jit is not None:
+        outputs = tf.function(outputs, jit_compile=jit, autograph=False)
+    x, x_perturbed = tf.constant(golden["x"]), tf.constant(golden["x_perturbed"])
+    found = outputs(x, x_perturbed, tf.constant(flat(golden["z"])))
+    for name, value in found.items():
+        losses = name in ("reconstruction_loss", "kl")
+        tolerance = {"rtol": 1e-3} if losses else {"atol": 1e-4, "rtol": 0}
+        np.testing.assert_allclose(
+            flat(value), flat(golden[name]), err_msg=name, **tolerance
+        )
+
+
+def test_outputs_equal_the_original_with_batch_statistics(case):
+    pset, golden = case
+    weights = pset.get_weights()  # training moves the running statistics
+    prior = pset.prior(golden["x"], training=True)
+    image = pset.likelihood(golden["x"], flat(golden["z"]), training=True).mean()
+    pset.set_weights(weights)
+    for name, value in (("prior_mean", prior.mean()), ("generated", image)):
+        expected = golden[f"train_mode_{name}"]
+        np.testing.assert_allclose(flat(value), flat(expected), atol=1e-4)
+
+
+def test_perturb_conditions_once_and_decodes_the_same(case):
+    pset, golden = case
+    conditioned = pset.condition(golden["x"])
+    u = (flat(golden["z"]) - conditioned.mean) / conditioned.std
+    image = pset.decode(conditioned, u)
+    np.testing.assert_allclose(image, golden["generated"], atol=1e-4)
+
+
+def test_names_of_data_parallel_are_understood():
+    state = {
+        k.replace("prior.", "prior.module."): v
+        for k, v in state_dict("mnist_fc").items()
+    }
+    pset = original.from_state_dict(state, "mnist_fc")
+    golden = np.load(GOLDEN / "mnist_fc.npz")
+    np.testing.assert_allclose(
+        pset.prior(golden["x"]).mean(), flat(golden["prior_mean"]), atol=1e-4
+    )
+
+
+def test_every_tensor_is_used_once_or_named():
+    state = state_dict("mnist_fc")
+    state["prior.fc9.weight"] = state.pop("prior.fc1.weight")
+    state["generator.fc4.bias"] = state["generator.fc4.bias"][:5]
+    with pytest.raises(ValueError) as error:
+        original.from_state_dict(state, "mnist_fc")
+    message = str(error.value)
+    assert "missing: prior.fc1.weight" in message
+    assert "unexpected: prior.fc9.weight" in message
+    assert r"generator.fc4.bias: (5,) instead of (784,)" in message
+    with pytest.raises(ValueError, match="`network` must be one of"):
+        original.from_state_dict(state, "vgg")
+    with pytest.raises(ValueError, match="of another shape"):
+        original.from_state_dict(state_dict("mnist_stn"), "mnist_stn", latent_dim=8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", CASES)
+def test_saved_and_reloaded_networks_are_the_same(file, tmp_path):
+    import keras
+
+    network, sizes = CASES[file]
+    pset = original.from_state_dict(state_dict(file), network, **sizes)
+    pset.save(tmp_path / "set.keras")
+    again = keras.models.load_model(tmp_path / "set.keras")
+    x = np.load(GOLDEN / f"{file}.npz")["x"]
+    u = np.ones((len(x), pset.latent_dim), np.float32)
+    np.testing.assert_array_equal(pset.perturb(x, u), again.perturb(x, u))
