@@ -93,7 +93,7 @@ class QualityReport:
                 {"x": x, "perturbed": x_perturbed, "from the set": pset.perturb(x, u)}
             ),
             "samples": plots.rows(
-                {"x": x, **{f"{i}": s for i, s in enumerate(samples)}}
+                {"x": x, **{f"sample {i + 1}": s for i, s in enumerate(samples)}}
             ),
             "interpolation": plots.grid(pset.interpolate(x[:1], corners)),
             "norms": plots.norm_density(self.norms, radius),

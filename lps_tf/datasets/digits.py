@@ -82,7 +82,7 @@ def digits_linf(
 def _splits(seed: int) -> tuple[Split, Split, Split]:
     digits = load_digits()
     images = np.stack(
-        [resize(image, (28, 28), order=1) for image in digits.images / 16.0]
+        [resize(image, (28, 28), order=1, mode="edge") for image in digits.images / 16]
     )
     images = images.astype(np.float32)[..., None].clip(0, 1)
     order = np.random.RandomState(seed).permutation(len(images))
