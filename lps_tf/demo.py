@@ -38,6 +38,7 @@ class Settings:
     set_learning_rate: float = 1e-3
     classifier_epochs: int = 30
     classifier_learning_rate: float = 2e-3
+    group: int = 10  # true perturbations of each test digit
     attack_steps: int = 20
     quality_steps: int = 50
     quality_batches: int | None = None
@@ -93,7 +94,9 @@ def run(output: str | Path, settings: Settings = FULL, fresh: bool = False) -> d
 class _Demo:
     def __init__(self, run: Run, settings: Settings):
         self.folder, self.settings = run, settings
-        self.data = lps.datasets.digits_rts(batch_size=128, seed=settings.seed)
+        self.data = lps.datasets.digits_rts(
+            batch_size=128, group=settings.group, seed=settings.seed
+        )
         # Classifiers train on smaller batches; the images are the same.
         self.small = lps.datasets.digits_rts(batch_size=64, seed=settings.seed)
         # One network serves all five classifiers in turn, so that what TensorFlow
