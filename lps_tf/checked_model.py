@@ -32,6 +32,12 @@ class CheckedModel(keras.Model):
             x = self._prepare(x, y)
         return checks.readable(super().evaluate, x, y, kwargs)
 
+    def compile_from_config(self, config: dict) -> None:
+        """Compiles with what `get_compile_config` gave, so that `fit` can go on."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.built:
+            self.optimizer.build(self.trainable_variables)
+
     def load_weights(self, filepath: Any, **kwargs: Any) -> None:
         """Loads weights, as `keras.Model.load_weights`; all of them or none.
 

@@ -230,12 +230,6 @@ class ConditionalVAE(CheckedModel):
             "jit_compile": self._jit_choice,
         }
 
-    def compile_from_config(self, config: dict) -> None:
-        """Compiles with what `get_compile_config` gave."""
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        if self.built:
-            self.optimizer.build(self.trainable_variables)
-
     @property
     def metrics(self) -> list:
         """Means over examples of loss, reconstruction and kl."""

@@ -159,6 +159,10 @@ class RobustClassifier(CheckedModel):
         """Images with integer labels, checked; `fit` and `evaluate` go through it."""
         return checks.labelled_dataset(x, y, self._classes)
 
+    def get_compile_config(self) -> dict:
+        """The arguments of `compile`, so that a saved model reloads compiled."""
+        return super().get_compile_config()
+
     def get_config(self) -> dict:
         """The classifier; the perturbation is not saved."""
         classifier = keras.saving.serialize_keras_object(self.classifier)

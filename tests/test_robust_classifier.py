@@ -111,6 +111,9 @@ def test_saved_and_reloaded_without_the_perturbation(images, labels, tmp_path):
     robust.save(tmp_path / "robust.keras")
     again = keras.models.load_model(tmp_path / "robust.keras")
     assert again.perturbation is None
+    assert int(again.optimizer.iterations) == 1  # and it can be trained further
+    logs = again.evaluate(data, verbose=0, return_dict=True)
+    assert {"clean_loss", "clean_accuracy"} <= set(logs)
     np.testing.assert_array_equal(
         robust.predict(images, verbose=0), again.predict(images, verbose=0)
     )
