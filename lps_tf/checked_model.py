@@ -18,8 +18,11 @@ class CheckedModel(keras.Model):
 
     def fit(self, x: Any = None, y: Any = None, **kwargs: Any) -> Any:
         """Trains, as `keras.Model.fit`, on checked data."""
-        if isinstance(kwargs.get("validation_data"), tf.data.Dataset):
-            kwargs["validation_data"] = self._prepare(kwargs["validation_data"])
+        validation = kwargs.get("validation_data")
+        if isinstance(validation, tf.data.Dataset):
+            kwargs["validation_data"] = self._prepare(validation)
+        elif isinstance(validation, tuple):
+            self._prepare(*validation[:2])
         x = self._prepare(x, y)
         if isinstance(x, tf.data.Dataset):
             kwargs.setdefault("shuffle", False)  # the data set's own business

@@ -157,8 +157,12 @@ def pair_dataset(data: Any, y: Any = None) -> Any:
     )
 
 
-def labelled_dataset(data: Any, y: Any, classes: int) -> Any:
-    """Checks images with integer labels (x, y); as `pair_dataset` does for pairs."""
+def labelled_dataset(data: Any, y: Any, classes: int | None) -> Any:
+    """Checks images with integer labels (x, y); as `pair_dataset` does for pairs.
+
+    Labels have to lie in [0, classes); None, for a model that has seen no image
+    size yet, leaves the upper end open.
+    """
     if not isinstance(data, tf.data.Dataset):
         if y is not None:
             images("x", data)
@@ -214,7 +218,8 @@ def _assert_images(name: str, x: tf.Tensor) -> tf.Tensor:
     return _assert(x, (low >= 0) & (high <= 1), message, low, "to", high)
 
 
-def _assert_labels(y: tf.Tensor, classes: int) -> tf.Tensor:
+def _assert_labels(y: tf.Tensor, classes: int | None) -> tf.Tensor:
     low, high = tf.reduce_min(y), tf.reduce_max(y)
-    message = f"Labels must be at least 0 and below {classes}. Received labels from"
-    return _assert(y, (low >= 0) & (high < classes), message, low, "to", high)
+    below = y.dtype.max if classes is None else classes
+    message = f"Labels must be at least 0 and below {below}. Received labels from"
+    return _assert(y, (low >= 0) & (high < below), message, low, "to", high)

@@ -3,56 +3,73 @@
 The mapping needs no PyTorch: a state dict is a mapping of names to arrays.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
+from lps_tf.networks import classifiers
 from lps_tf.perturbation_set import PerturbationSet
-
-# What the original trained on decides what a dense layer's size means.
-_IMAGE_SHAPES = {
-    "cifar10_residual": (32, 32, 3),
-    "mnist_conv": (28, 28, 1),
-    "mnist_fc": (28, 28, 1),
-    "mnist_stn": (42, 42, 1),
-}
 
 #: An original layer's name, and the layer of ours that holds it; two layers share
 #: one whose input is [x, latent].
 Assignment = tuple[str, Any]
 
+# What the original trained on decides what a dense layer's size means.
+_SETS = {
+    "cifar10_residual": (32, 32, 3),
+    "mi_unet": (125, 187, 3),
+    "mnist_conv": (28, 28, 1),
+    "mnist_fc": (28, 28, 1),
+    "mnist_stn": (42, 42, 1),
+}
+_CLASSIFIERS = {
+    "classifier_mnist_conv": classifiers.mnist_conv,
+    "classifier_wide_resnet": classifiers.wide_resnet,
+    "segmenter_unet": classifiers.Unet,
+}
+
 
 def from_state_dict(
     state: Mapping[str, Any], network: str, **sizes: Any
-) -> PerturbationSet:
-    """A perturbation set with the original's weights.
+) -> PerturbationSet | keras.Model:
+    """A perturbation set or a classifier with the original's weights.
 
     Args:
         state: the original's parameter names to arrays, in PyTorch's layout; the
             "module." that DataParallel puts into names is understood.
-        network: the network's name, as of `PerturbationSet.from_network`.
+        network: of a set, its name as of `PerturbationSet.from_network`; or
+            "classifier_mnist_conv", "classifier_wide_resnet", "segmenter_unet".
         **sizes: of the network, if not the paper's.
 
     Returns:
-        The set, built, without a radius.
+        The model, built; a set is without a radius.
 
     Raises:
         ValueError: unless every tensor is used exactly once: the message lists what
             is missing, unexpected or of the wrong shape.
     """
-    if network not in _IMAGE_SHAPES:
+    arrays = {_plain(name): np.asarray(value) for name, value in state.items()}
+    if network == "classifier_wide_resnet":
+        # The normalisation is an argument of ours, not a weight.
+        for name, size in (("0.mu", "mean"), ("0.std", "std")):
+            if name in arrays:
+                sizes[size] = arrays.pop(name).ravel().tolist()
+    if network in _SETS:
+        model = PerturbationSet.from_network(network, **sizes)
+        model.build((None, *_SETS[network]))
+    elif network in _CLASSIFIERS:
+        model = _CLASSIFIERS[network](**sizes)
+        if not model.built:
+            model.build((None, None, None, 3))
+    else:
         raise ValueError(
-            f"`network` must be one of {sorted(_IMAGE_SHAPES)}. "
+            f"`network` must be one of {sorted([*_SETS, *_CLASSIFIERS])}. "
             f"Received: network={network!r}"
         )
-    pset = PerturbationSet.from_network(network, **sizes)
-    pset.build((None, *_IMAGE_SHAPES[network]))
-    _assign(
-        {_plain(k): np.asarray(v) for k, v in state.items()}, _LAYERS[network](pset)
-    )
-    return pset
+    _assign(arrays, _LAYERS[network](model))
+    return model
 
 
 def _plain(name: str) -> str:
@@ -187,8 +204,61 @@ def _cifar10_residual(pset: PerturbationSet) -> Iterator[Assignment]:
     yield f"{name}.{after + 2}", generator.last.conv
 
 
+def _mi_unet(pset: PerturbationSet) -> Iterator[Assignment]:
+    for part, encoder in _encoders(pset):
+        yield from _unet(f"{part}.", encoder.unet)
+        for i in range(len(encoder.latents)):
+            yield f"{part}.conv.{i}", encoder.squeeze[i]
+            yield f"{part}.fc1.{i}", encoder.means[i]
+            yield f"{part}.fc2.{i}", encoder.log_variances[i]
+    generator = pset.generator
+    yield from _unet("generator.", generator.unet)
+    for i, layer in enumerate(generator.latent_maps):
+        yield f"generator.fc.{i}", layer
+    yield from _decoder("generator.", generator.decoder)
+
+
+def _double_conv(name: str, layer: Any) -> Iterator[Assignment]:
+    for i in range(2):
+        yield f"{name}.double_conv.{3 * i}", layer.convs[i]
+        yield f"{name}.double_conv.{3 * i + 1}", layer.norms[i]
+
+
+def _unet(prefix: str, encoder: Any) -> Iterator[Assignment]:
+    first, *others = encoder.levels
+    yield from _double_conv(f"{prefix}inc", first)
+    for i, level in enumerate(others):
+        yield from _double_conv(f"{prefix}down{i + 1}.maxpool_conv.1", level)
+
+
+def _decoder(prefix: str, decoder: Any) -> Iterator[Assignment]:
+    for i, step in enumerate(decoder.steps):
+        yield from _double_conv(f"{prefix}up{i + 1}.conv", step)
+    yield f"{prefix}outc.conv", decoder.last
+
+
+def _segmenter(model: keras.Model) -> Iterator[Assignment]:
+    yield from _unet("", model.encoder)
+    yield from _decoder("", model.decoder)
+
+
+def _named(prefix: str) -> Callable[[keras.Model], Iterator[Assignment]]:
+    """Layers that bear the original's names, with dots for underscores."""
+
+    def layers(model: keras.Model) -> Iterator[Assignment]:
+        for layer in model.layers:
+            if layer.weights and not isinstance(layer, keras.layers.Normalization):
+                yield prefix + layer.name.replace("_", "."), layer
+
+    return layers
+
+
 _LAYERS = {
+    "classifier_mnist_conv": _named(""),
+    "classifier_wide_resnet": _named("1."),
+    "segmenter_unet": _segmenter,
     "cifar10_residual": _cifar10_residual,
+    "mi_unet": _mi_unet,
     "mnist_conv": _mnist_conv,
     "mnist_fc": _mnist_fc,
     "mnist_stn": _mnist_stn,

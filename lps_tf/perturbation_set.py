@@ -199,7 +199,7 @@ class PerturbationSet(ConditionalVAE):
             x: images, (batch, height, width, channels).
             num_samples: draws an image; None for one, without an axis for it.
             radius: of the ball, default the set's own.
-            seed: makes the draw reproducible; default the set's own generator.
+            seed: makes the draw reproducible; default the set's own next one.
 
         Returns:
             Images, (batch, ...) or (num_samples, batch, ...).
@@ -210,10 +210,10 @@ class PerturbationSet(ConditionalVAE):
         radius = self.require_radius(radius)
         draws = 1 if num_samples is None else checks.count("num_samples", num_samples)
         conditioned = self.condition(x)
-        key = self.next_seed() if seed is None else [0, seed]
+        seeds = self.next_seed() if seed is None else [0, seed]
+        shape = (tf.shape(conditioned.mean)[0], self.latent_dim)
         images = []
-        for key in tf.unstack(tf.random.split(key, draws)):  # noqa: B020
-            shape = (tf.shape(conditioned.mean)[0], self.latent_dim)
+        for key in tf.unstack(tf.random.split(seeds, draws)):
             u = latent.sample_truncated_normal(shape, radius, key)
             images.append(self.decode(conditioned, u))
         return images[0] if num_samples is None else tf.stack(images)

@@ -94,8 +94,7 @@ class RobustClassifier(CheckedModel):
                 "`keras.losses.SparseCategoricalCrossentropy(from_logits=True)`. "
                 f"Received: loss={loss}"
             )
-        # Attacks compile their own steps with XLA; a whole training step with them
-        # unrolled takes long to compile and gains little.
+        # Attacks compile their own steps with XLA, and they are most of the work.
         kwargs.setdefault("jit_compile", False)
         super().compile(optimizer=optimizer, loss=loss, metrics=list(metrics), **kwargs)
         self._example_loss = loss

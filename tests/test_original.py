@@ -16,6 +16,11 @@ from lps_tf import original
 
 GOLDEN = Path(__file__).parent / "golden"
 MANIFEST = json.loads((GOLDEN / "manifest.json").read_text())
+MI_UNET = {
+    "channels": (4, 8, 16, 32, 64),
+    "latents": (6, 5, 4, 3, 2),
+    "pool": ((20, 30), (10, 15), (5, 7), (2, 3), (1, 1)),
+}
 # The golden file, the network and its sizes there.
 CASES = {
     "mnist_fc": ("mnist_fc", {}),
@@ -25,6 +30,8 @@ CASES = {
         "cifar10_residual",
         {"latent_dim": 16, "blocks": 2, "wide": 12, "narrow": 5},
     ),
+    "mi_unet_small_same": ("mi_unet", MI_UNET),
+    "mi_unet_small_double": ("mi_unet", MI_UNET),  # the same weights, a larger image
 }
 
 
@@ -42,7 +49,11 @@ def original_weight(name, shape):
 
 def state_dict(file):
     shapes = MANIFEST["models"][file]
-    return {name: original_weight(name, shape) for name, shape in shapes.items()}
+    state = {name: original_weight(name, shape) for name, shape in shapes.items()}
+    if "0.mu" in state:  # the input normalisation keeps its values
+        state["0.mu"] = np.reshape((0.4914, 0.4822, 0.4465), (3, 1, 1))
+        state["0.std"] = np.reshape((0.2023, 0.1994, 0.2010), (3, 1, 1))
+    return state
 
 
 @pytest.fixture(scope="module", params=CASES)
@@ -104,6 +115,31 @@ def test_perturb_conditions_once_and_decodes_the_same(case):
     u = (flat(golden["z"]) - conditioned.mean) / conditioned.std
     image = pset.decode(conditioned, u)
     np.testing.assert_allclose(image, golden["generated"], atol=1e-4)
+
+
+CLASSIFIERS = {
+    "classifier_mnist_conv": ("classifier_mnist_conv", {}),
+    "classifier_wide_resnet_16_2": (
+        "classifier_wide_resnet",
+        {"depth": 16, "width": 2},
+    ),
+    "segmenter_unet": ("segmenter_unet", {"classes": 7}),
+}
+
+
+@pytest.mark.parametrize("file", CLASSIFIERS)
+def test_classifiers_equal_the_original(file):
+    network, sizes = CLASSIFIERS[file]
+    model = original.from_state_dict(state_dict(file), network, **sizes)
+    golden = np.load(GOLDEN / f"{file}.npz")
+    compiled = tf.function(model, jit_compile=True, autograph=False)
+    for call in (model, compiled):
+        logits = call(tf.constant(golden["x"]), training=False)
+        np.testing.assert_allclose(logits, golden["logits"], atol=2e-4, rtol=1e-4)
+    if "train_mode_logits" in golden:
+        logits = model(golden["x"], training=True)
+        expected = golden["train_mode_logits"]
+        np.testing.assert_allclose(logits, expected, atol=5e-4, rtol=1e-3)
 
 
 def test_names_of_data_parallel_are_understood():

@@ -162,5 +162,7 @@ def test_errors(images, labels):
         fit(images * 2 + 0.5, labels)
     with pytest.raises(ValueError, match="below 3"):
         robust.fit(images, labels + 3, verbose=0)
+    with pytest.raises(ValueError, match="below 3"):
+        robust.fit(images, labels, validation_data=(images, labels + 3), verbose=0)
     with pytest.raises(ValueError, match="empty"):
         fit(images[:0], labels[:0])

@@ -12,6 +12,7 @@ and `image = generator.decode(features, z, training)`.
 
 from lps_tf.networks import classifiers
 from lps_tf.networks.cifar10_residual import cifar10_residual
+from lps_tf.networks.mi_unet import mi_unet
 from lps_tf.networks.mnist_conv import mnist_conv
 from lps_tf.networks.mnist_fc import mnist_fc
 from lps_tf.networks.mnist_stn import mnist_stn
@@ -19,6 +20,7 @@ from lps_tf.networks.mnist_stn import mnist_stn
 #: The networks that `PerturbationSet.from_network` knows by name.
 NETWORKS = {
     "cifar10_residual": cifar10_residual,
+    "mi_unet": mi_unet,
     "mnist_conv": mnist_conv,
     "mnist_fc": mnist_fc,
     "mnist_stn": mnist_stn,
@@ -28,6 +30,7 @@ __all__ = [
     "NETWORKS",
     "cifar10_residual",
     "classifiers",
+    "mi_unet",
     "mnist_conv",
     "mnist_fc",
     "mnist_stn",

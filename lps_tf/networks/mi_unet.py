@@ -1,0 +1,162 @@
+"""The paper's network for lighting: a U-Net with a latent at each of its levels."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from lps_tf.networks.layers import (
+    dense,
+    fan_in_uniform,
+    flatten_channels_first,
+    register,
+    scaled_tanh,
+)
+from lps_tf.networks.unet import (
+    UnetDecoder,
+    UnetEncoder,
+    apply_axes,
+    pool_matrix,
+    resize_matrix,
+)
+
+_CHANNELS = (64, 128, 256, 512, 1024)
+_LATENTS = (128, 64, 32, 16, 16)
+_POOL = ((125, 187), (62, 93), (31, 46), (15, 23), (7, 11))
+#: Channels of a level before its pooling.
+_SQUEEZED = 16
+
+
+def mi_unet(
+    channels: Sequence[int] = _CHANNELS,
+    latents: Sequence[int] = _LATENTS,
+    pool: Sequence[Sequence[int]] = _POOL,
+) -> dict[str, Any]:
+    """Prior, recognition and generator for images of any size, 125x187x3 in the paper.
+
+    One set of weights serves every size from the smallest pool's on: maps are pooled
+    to fixed sizes for the latent, and the latent's maps are enlarged again.
+
+    Args:
+        channels: of the five levels.
+        latents: latent dimensions of each level; u is all of them in one vector.
+        pool: (height, width) to which each level is pooled.
+
+    Returns:
+        Arguments of `PerturbationSet`.
+    """
+    sizes = {"channels": channels, "latents": latents, "pool": pool}
+    return {
+        "prior": MultiscaleEncoder(**sizes),
+        "recognition": MultiscaleEncoder(**sizes),
+        "generator": MultiscaleGenerator(**sizes),
+        "likelihood": "gaussian",
+    }
+
+
+class _Sized(keras.layers.Layer):
+    """What encoder and generator share: the sizes and a U-Net's encoder."""
+
+    def __init__(
+        self,
+        channels: Sequence[int] = _CHANNELS,
+        latents: Sequence[int] = _LATENTS,
+        pool: Sequence[Sequence[int]] = _POOL,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        if not len(channels) == len(latents) == len(pool) == 5:
+            raise ValueError(
+                "`channels`, `latents` and `pool` must have five levels. Received: "
+                f"channels={channels}, latents={latents}, pool={pool}"
+            )
+        self.channels = tuple(channels)
+        self.latents = tuple(latents)
+        self.pool = tuple(tuple(size) for size in pool)
+        self.unet = UnetEncoder(channels)
+
+    def get_config(self) -> dict:
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "channels": self.channels,
+            "latents": self.latents,
+            "pool": self.pool,
+        }
+
+
+@register
+class MultiscaleEncoder(_Sized):
+    """Mean and bounded log-variance of each level's latent, in one vector."""
+
+    def build(self, input_shape: Sequence[int]) -> None:
+        """Makes the weights for images (batch, height, width, channels)."""
+        self.unet.build(input_shape)
+        self.squeeze = [
+            keras.layers.Conv2D(
+                _SQUEEZED, 1, activation="relu", kernel_initializer=fan_in_uniform()
+            )
+            for _ in self.latents
+        ]
+        self.means = [dense(n) for n in self.latents]
+        self.log_variances = [dense(n) for n in self.latents]
+        for i, depth in enumerate(self.unet.depths):
+            self.squeeze[i].build((None, None, None, depth))
+            for head in (self.means[i], self.log_variances[i]):
+                head.build((None, math.prod(self.pool[i]) * _SQUEEZED))
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
+        """(batch, height, width, channels) to twice (batch, sum of latents)."""
+        means, log_variances = [], []
+        for i, level in enumerate(self.unet(x, training=training)):
+            rows = pool_matrix(level.shape[1], self.pool[i][0])
+            columns = pool_matrix(level.shape[2], self.pool[i][1])
+            pooled = apply_axes(self.squeeze[i](level), rows, columns)
+            flat = flatten_channels_first(pooled)
+            means.append(self.means[i](flat))
+            log_variances.append(self.log_variances[i](flat))
+        return tf.concat(means, -1), scaled_tanh(tf.concat(log_variances, -1))
+
+
+@register
+class MultiscaleGenerator(_Sized):
+    """A U-Net whose maps each get one more channel, from that level's latent."""
+
+    any_size = True
+
+    def build(self, input_shape: Any) -> None:
+        """Makes the weights for inputs (x, z), x (batch, height, width, channels)."""
+        self.unet.build(input_shape[0])
+        self.latent_maps = [dense(math.prod(size)) for size in self.pool]
+        for layer, latents in zip(self.latent_maps, self.latents, strict=True):
+            layer.build((None, latents))
+        self.decoder = UnetDecoder(self.channels, extra=1, outputs=input_shape[0][-1])
+        self.decoder.build(None)
+
+    def condition(self, x: tf.Tensor, training: bool = False) -> list[tf.Tensor]:
+        """The U-Net's maps of x, about half of the generator's work."""
+        return self.unet(x, training=training)
+
+    def decode(
+        self, features: list[tf.Tensor], z: tf.Tensor, training: bool = False
+    ) -> tf.Tensor:
+        """Maps and latents (batch, sum of latents) to images in [0, 1]."""
+        maps = []
+        parts = tf.split(z, self.latents, axis=-1)
+        for level, part, dense_map, size in zip(
+            features, parts, self.latent_maps, self.pool, strict=True
+        ):
+            latent_map = tf.reshape(dense_map(part), (-1, *size, 1))
+            rows = resize_matrix(size[0], level.shape[1])
+            columns = resize_matrix(size[1], level.shape[2])
+            latent_map = tf.cast(apply_axes(latent_map, rows, columns), level.dtype)
+            maps.append(tf.concat([level, latent_map], -1))
+        image = self.decoder(maps, training=training)
+        return tf.sigmoid(tf.cast(image, tf.float32))
+
+    def call(self, inputs: Any, training: bool = False) -> tf.Tensor:
+        """(x, z) to images."""
+        x, z = inputs
+        return self.decode(self.condition(x, training=training), z, training=training)

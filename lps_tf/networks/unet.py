@@ -1,0 +1,189 @@
+"""The U-Net's two halves, shared by `mi_unet` and the segmenter.
+
+Average pooling to a given size and bilinear resizing are linear and act on rows and
+columns apart: two small constant matrices each, whatever the size, with exact
+gradients under XLA.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from lps_tf.networks.layers import BATCH_NORM, conv, register
+
+
+def pool_matrix(size: int, cells: int) -> np.ndarray:
+    """Adaptive average pooling of an axis, (cells, size).
+
+    Cell i averages the inputs floor(i size / cells) to ceil((i+1) size / cells) - 1.
+    """
+    matrix = np.zeros((cells, size), np.float32)
+    for i in range(cells):
+        first, last = i * size // cells, -(-(i + 1) * size // cells)
+        matrix[i, first:last] = 1 / (last - first)
+    return matrix
+
+
+def resize_matrix(size: int, new: int, corners: bool = False) -> np.ndarray:
+    """Bilinear resizing of an axis, (new, size), without antialiasing.
+
+    Args:
+        size: of the input.
+        new: of the output.
+        corners: whether the outermost centres of both coincide (align_corners).
+    """
+    if corners:
+        place = np.arange(new) * ((size - 1) / max(new - 1, 1))
+    else:
+        place = ((np.arange(new) + 0.5) * size / new - 0.5).clip(0)
+    left = np.minimum(place.astype(int), size - 1)
+    right = np.minimum(left + 1, size - 1)
+    weight = (place - left).clip(0, 1)
+    matrix = np.zeros((new, size), np.float32)
+    np.add.at(matrix, (np.arange(new), left), 1 - weight)
+    np.add.at(matrix, (np.arange(new), right), weight)
+    return matrix
+
+
+def apply_axes(x: tf.Tensor, rows: np.ndarray, columns: np.ndarray) -> tf.Tensor:
+    """Multiplies rows and columns of maps (batch, height, width, channels)."""
+    x = tf.einsum("ih,bhwc->biwc", tf.cast(rows, x.dtype), x)
+    return tf.einsum("jw,biwc->bijc", tf.cast(columns, x.dtype), x)
+
+
+@register
+class DoubleConv(keras.layers.Layer):
+    """A 3x3 convolution, batch norm and ReLU, twice."""
+
+    def __init__(self, middle: int, filters: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.middle = middle
+        self.filters = filters
+        self.convs = [conv(middle), conv(filters)]
+        self.norms = [keras.layers.BatchNormalization(**BATCH_NORM) for _ in range(2)]
+
+    def build(self, input_shape: Sequence[int]) -> None:
+        """Makes the weights for maps (batch, height, width, channels)."""
+        shapes = [input_shape, (*input_shape[:3], self.middle)]
+        for layer, norm, shape in zip(self.convs, self.norms, shapes, strict=True):
+            layer.build(shape)
+            norm.build((*input_shape[:3], layer.filters))
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """(batch, height, width, channels) to (batch, height, width, filters)."""
+        for layer, norm in zip(self.convs, self.norms, strict=True):
+            x = tf.nn.relu(norm(layer(x), training=training))
+        return x
+
+    def get_config(self) -> dict:
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "middle": self.middle,
+            "filters": self.filters,
+        }
+
+
+@register
+class UnetEncoder(keras.layers.Layer):
+    """Five maps of an image, each half the size of the one before.
+
+    Args:
+        channels: of the five levels; the last has half as many, because it is
+            enlarged bilinearly.
+        **kwargs: of `keras.layers.Layer`.
+    """
+
+    def __init__(self, channels: Sequence[int], **kwargs: Any):
+        super().__init__(**kwargs)
+        self.channels = tuple(channels)
+        #: Channels of the maps.
+        self.depths = (*self.channels[:-1], self.channels[-1] // 2)
+        self.levels = [DoubleConv(n, n) for n in self.depths]
+
+    def build(self, input_shape: Sequence[int]) -> None:
+        """Makes the weights for images (batch, height, width, channels)."""
+        depth = input_shape[-1]
+        for level in self.levels:
+            level.build((None, None, None, depth))
+            depth = level.filters
+
+    def call(self, x: tf.Tensor, training: bool = False) -> list[tf.Tensor]:
+        """(batch, height, width, channels) to the maps, the largest first."""
+        maps = []
+        for level in self.levels:
+            if maps:
+                x = tf.nn.max_pool2d(x, 2, 2, "VALID")
+            x = level(x, training=training)
+            maps.append(x)
+        return maps
+
+    def get_config(self) -> dict:
+        """The constructor's arguments."""
+        return {**super().get_config(), "channels": self.channels}
+
+
+@register
+class UnetDecoder(keras.layers.Layer):
+    """From the smallest map up to one of the image's size, with each map beside it.
+
+    Args:
+        channels: of the encoder.
+        extra: channels that each map has beyond the encoder's.
+        outputs: channels of the result.
+        **kwargs: of `keras.layers.Layer`.
+    """
+
+    def __init__(
+        self, channels: Sequence[int], extra: int, outputs: int, **kwargs: Any
+    ):
+        super().__init__(**kwargs)
+        self.channels = tuple(channels)
+        self.extra = extra
+        self.outputs = outputs
+        first, *middle, last = self.channels
+        self.depths = [d + extra for d in (first, *middle, last // 2)]
+        self.widths = [*(n // 2 for n in reversed(middle)), first]
+        depth, self.steps = self.depths[-1], []
+        for skip, width in zip(self.depths[-2::-1], self.widths, strict=True):
+            self.steps.append(DoubleConv((skip + depth) // 2, width))
+            depth = width
+        self.last = keras.layers.Conv2D(outputs, 1, dtype="float32")
+
+    def build(self, input_shape: Any) -> None:
+        """Makes the weights; sizes do not matter."""
+        depth = self.depths[-1]
+        for skip, step in zip(self.depths[-2::-1], self.steps, strict=True):
+            step.build((None, None, None, skip + depth))
+            depth = step.filters
+        self.last.build((None, None, None, depth))
+
+    def call(self, maps: list[tf.Tensor], training: bool = False) -> tf.Tensor:
+        """The encoder's maps to (batch, height, width, outputs), not activated."""
+        x = maps[-1]
+        for skip, step in zip(maps[-2::-1], self.steps, strict=True):
+            height, width = x.shape[1:3]
+            rows = resize_matrix(height, 2 * height, corners=True)
+            columns = resize_matrix(width, 2 * width, corners=True)
+            # An odd size lost a row or column in pooling: zeros stand for it.
+            rows = _padded(rows, skip.shape[1])
+            columns = _padded(columns, skip.shape[2])
+            x = tf.concat([skip, apply_axes(x, rows, columns)], -1)
+            x = step(x, training=training)
+        return self.last(x)
+
+    def get_config(self) -> dict:
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "channels": self.channels,
+            "extra": self.extra,
+            "outputs": self.outputs,
+        }
+
+
+def _padded(matrix: np.ndarray, rows: int) -> np.ndarray:
+    return np.pad(matrix, ((0, rows - len(matrix)), (0, 0)))
