@@ -121,11 +121,6 @@ def labels(value: Any, classes: int | None = None) -> tf.Tensor:
     return tf.cast(value, tf.int64)
 
 
-def batch(batch_size: int | None, value: Any) -> int:
-    """Returns the batch size to use: all of `value` unless one is given."""
-    return len(value) if batch_size is None else count("batch_size", batch_size)
-
-
 # The two kinds of data set that `fit` takes. Checks that need the numbers run in
 # the input pipeline, beside training, so that every batch is looked at.
 

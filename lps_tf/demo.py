@@ -156,6 +156,7 @@ class _Demo:
         )
         train = data.train_pairs.repeat(s.passes)  # with fresh draws in each pass
         epochs, steps = s.set_epochs, len(train)
+        # The paper's schedules for RTS, their epochs scaled to this run.
         rate = [0, s.set_learning_rate, 0]
         pset.compile(
             keras.optimizers.Adam(
@@ -165,7 +166,6 @@ class _Demo:
                 [0, 0.1 * epochs, 0.5 * epochs, epochs], [0, 0.01, 1, 1]
             ),
         )
-        # The paper's schedule has 100 epochs of MNIST; these are many short ones.
         backup = keras.callbacks.BackupAndRestore(str(self.folder / "backup"))
         history = pset.fit(
             train,
