@@ -1,6 +1,7 @@
 # make demo    from pairs to a robust, certified, exported classifier: runs/demo/
 # make test    the tests, the lint among them
 # make lint    the lint alone; make format mends what it can
+# make bench   speed as ratios to PyTorch and to plain code: runs/bench.json
 # make clean   removes .venv and the results of runs
 # Each target makes .venv first, with the versions of constraints.txt.
 
@@ -9,7 +10,7 @@ VENV := .venv/bin
 # TensorFlow speaks of missing GPUs at length; errors still show.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format clean
+.PHONY: help demo test lint format bench clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -25,6 +26,14 @@ demo: .venv/installed
 
 test: .venv/installed
 	$(VENV)/python -m pytest
+
+# PyTorch, which only `make bench` and the tests of reading its files need.
+.venv/original: .venv/installed
+	$(VENV)/python -m pip install --quiet --constraint constraints.txt --editable '.[original]'
+	touch $@
+
+bench: .venv/original
+	$(VENV)/python -m tests.benchmarks
 
 lint: .venv/installed
 	$(VENV)/ruff check . && $(VENV)/ruff format --check .

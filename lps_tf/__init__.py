@@ -9,6 +9,7 @@ if _keras.backend.backend() != "tensorflow":
     )
 
 from lps_tf import (
+    corruptions,
     datasets,
     latent,
     likelihoods,
@@ -17,6 +18,7 @@ from lps_tf import (
     plots,
     quality,
     schedules,
+    theory,
 )
 from lps_tf._version import __version__
 from lps_tf.export import export
@@ -34,6 +36,7 @@ __all__ = [
     "RobustClassifier",
     "SmoothedClassifier",
     "__version__",
+    "corruptions",
     "datasets",
     "export",
     "latent",
@@ -43,4 +46,5 @@ __all__ = [
     "plots",
     "quality",
     "schedules",
+    "theory",
 ]

@@ -59,8 +59,7 @@ class CheckedModel(keras.Model):
 
     def _prepare(self, x: Any, y: Any = None) -> Any:
         # Callbacks that restore, and checks of labels, need a model that is built.
-        spec = x.element_spec if isinstance(x, tf.data.Dataset) else (x,)
-        shape = getattr(spec[0], "shape", ()) if isinstance(spec, tuple) else ()
-        if not self.built and len(shape) == 4 and None not in shape[1:]:
-            self.build((None, *shape[1:]))
+        shape = checks.image_shape_of(x)
+        if not self.built and shape is not None:
+            self.build((None, *shape))
         return self.checked_data(x, y)

@@ -79,11 +79,12 @@ def images(name: str, value: Any) -> tf.Tensor:
     array = np.asarray(value)
     if array.size == 0:
         raise ValueError(f"`{name}` is empty. Received shape {array.shape}.")
-    _in_range(name, float(array.min()), float(array.max()))
+    in_range(name, float(array.min()), float(array.max()))
     return tf.cast(value, tf.float32)
 
 
-def _in_range(name: str, low: float, high: float) -> None:
+def in_range(name: str, low: float, high: float) -> None:
+    """Raises ValueError unless the least and largest value are inside [0, 1]."""
     if np.isnan(low) or np.isnan(high):
         raise ValueError(f"`{name}` holds NaN. Clean the images first.")
     if low < 0 or high > 1:
@@ -119,6 +120,14 @@ def labels(value: Any, classes: int | None = None) -> tf.Tensor:
                 f"Received labels from {array.min()} to {array.max()}."
             )
     return tf.cast(value, tf.int64)
+
+
+def image_shape_of(data: Any) -> tuple[int, int, int] | None:
+    """(height, width, channels) of what `fit` was given, None if it does not tell."""
+    spec = data.element_spec if isinstance(data, tf.data.Dataset) else (data,)
+    shape = getattr(spec[0], "shape", ()) if isinstance(spec, tuple) else ()
+    known = len(shape) == 4 and None not in shape[1:]
+    return tuple(shape[1:]) if known else None
 
 
 # The two kinds of data set that `fit` takes. Checks that need the numbers run in

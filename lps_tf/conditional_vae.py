@@ -24,7 +24,8 @@ class ConditionalVAE(CheckedModel):
         recognition: the same for x and x_perturbed concatenated on channels.
         generator: layer with `condition(x, training)` and
             `decode(features, z, training)`.
-        likelihood: "bernoulli" or "gaussian".
+        likelihood: "bernoulli", "gaussian" or "optimal_gaussian"; see
+            `lps_tf.likelihoods`.
         seed: of every draw that is not given a seed of its own.
         **kwargs: of `keras.Model`.
 
@@ -60,6 +61,11 @@ class ConditionalVAE(CheckedModel):
         # State.
         fixed = {"shape": (), "trainable": False, "autocast": False}
         self._beta = self.add_weight(name="beta", initializer="ones", **fixed)
+        if LIKELIHOODS[likelihood].fits_variance:
+            # Of the last batches, for what comes after training.
+            self._variance = self.add_weight(
+                name="variance", initializer="ones", aggregation="mean", **fixed
+            )
         # Draws are counted in a weight, not in a keras SeedGenerator: saved with the
         # others, it lets an interrupted run go on with the very same noise.
         fixed |= {"dtype": "int32", "aggregation": "none"}
@@ -76,12 +82,17 @@ class ConditionalVAE(CheckedModel):
 
     @classmethod
     def from_network(
-        cls, network: str | Callable[..., dict], seed: int = 0, **sizes: Any
+        cls,
+        network: str | Callable[..., dict],
+        likelihood: str | None = None,
+        seed: int = 0,
+        **sizes: Any,
     ) -> "ConditionalVAE":
         """A model over one of the paper's networks.
 
         Args:
             network: a name in `lps_tf.networks.NETWORKS`, or such a function.
+            likelihood: if not the paper's choice for that network.
             seed: of the set's draws.
             **sizes: of the network; its function documents them.
 
@@ -95,7 +106,10 @@ class ConditionalVAE(CheckedModel):
                     f"Received: network={network!r}"
                 )
             network = NETWORKS[network]
-        return cls(**network(**sizes), seed=seed)
+        parts = network(**sizes)
+        if likelihood is not None:
+            parts["likelihood"] = likelihood
+        return cls(**parts, seed=seed)
 
     @property
     def latent_dim(self) -> int:
@@ -105,9 +119,17 @@ class ConditionalVAE(CheckedModel):
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(height, width, channels) that the set was built for."""
+        """(height, width, channels); None, None where images of any size will do."""
         self._require_built()
         return self._image_shape
+
+    @property
+    def pixel_variance(self) -> float | None:
+        """Of a pixel around G, as the likelihood has it; None for Bernoulli."""
+        if self.likelihood_name == "bernoulli":
+            return None
+        fitted = LIKELIHOODS[self.likelihood_name].fits_variance
+        return float(self._variance) if fitted else 1.0
 
     def _require_built(self) -> None:
         if not self.built:
@@ -139,6 +161,8 @@ class ConditionalVAE(CheckedModel):
                 "The generator must give images of the size it gets. "
                 f"Received: {image_shape} in, {tuple(image.shape[1:])} out."
             )
+        if getattr(self.generator, "any_size", False):
+            image_shape = (None, None, image_shape[-1])
         self._latent_dim, self._image_shape = int(mean.shape[-1]), image_shape
         self.built = True
 
@@ -167,20 +191,20 @@ class ConditionalVAE(CheckedModel):
     ) -> tfd.Distribution:
         """p(x_perturbed | x, z), for latents z that are not standardised.
 
-        The Gaussian has unit variance; see `lps_tf.likelihoods`.
+        "gaussian" has unit variance; see `lps_tf.likelihoods`.
         """
         x = self._image("x", x)
         features = self.generator.condition(x, training=training)
         image = self.generator.decode(features, z, training=training)
-        return LIKELIHOODS[self.likelihood_name].distribution(image)
+        likelihood = LIKELIHOODS[self.likelihood_name]
+        fitted = (self._variance.value,) if likelihood.fits_variance else ()
+        return likelihood.distribution(image, *fitted)
 
     def _image(self, name: str, x: Any) -> tf.Tensor:
         x = checks.images(name, x)
         if not self.built:
             self.build(tuple(x.shape))
-        # Networks that take images of any size say so.
-        fixed = -1 if getattr(self.generator, "any_size", False) else -3
-        if tuple(x.shape[fixed:]) != self._image_shape[fixed:]:
+        if not x.shape[1:].is_compatible_with(self._image_shape):
             raise ValueError(
                 f"`{name}` must hold images of shape {self._image_shape}. "
                 f"Received: shape {tuple(x.shape)}"
@@ -241,14 +265,24 @@ class ConditionalVAE(CheckedModel):
         """The two terms of the objective at one posterior draw, each (batch,)."""
         prior = self.prior(x, training=training)
         posterior = self.posterior(x, x_perturbed, training=training)
-        z = posterior.sample(seed=self.next_seed())
+        z = latent.draw(posterior, self.next_seed())
         features = self.generator.condition(tf.cast(x, tf.float32), training=training)
         image = self.generator.decode(features, z, training=training)
-        likelihood = LIKELIHOODS[self.likelihood_name]
-        reconstruction = likelihood.reconstruction(
-            image, tf.cast(x_perturbed, "float32")
-        )
+        target = tf.cast(x_perturbed, tf.float32)
+        reconstruction = self._reconstruction(image, target, training)
         return reconstruction, tfd.kl_divergence(posterior, prior)
+
+    def _reconstruction(
+        self, image: tf.Tensor, target: tf.Tensor, training: bool
+    ) -> tf.Tensor:
+        likelihood = LIKELIHOODS[self.likelihood_name]
+        if not likelihood.fits_variance:
+            return likelihood.reconstruction(image, target)
+        variance = self._variance.value
+        if training:
+            variance = likelihood.variance(image, target)
+            self._variance.assign(0.9 * self._variance + 0.1 * variance)
+        return likelihood.reconstruction(image, target, variance)
 
     def next_seed(self) -> tf.Tensor:
         """A fresh seed of the set's own draws, two int32."""
@@ -289,6 +323,9 @@ class ConditionalVAE(CheckedModel):
 
     def fit(self, x: Any = None, y: Any = None, **kwargs: Any) -> Any:
         """Trains on pairs, as `keras.Model.fit` does on (inputs, targets).
+
+        Networks that say `any_size`, such as mi_unet, go on from the weights that
+        they have when the images change in size: train small, then large.
 
         Args:
             x: a tf.data.Dataset of batches (x, x_perturbed), or the array x.

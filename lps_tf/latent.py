@@ -10,6 +10,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 import tensorflow as tf
+import tensorflow_probability as tfp
 
 # Norms are floored here before dividing: a zero gradient stays zero, not NaN.
 _TINY = 1e-12
@@ -81,23 +82,56 @@ def replica_seed(seed: tf.Tensor) -> tf.Tensor:
     """The seed, made another one on each replica of a distribution strategy."""
     context = tf.distribute.get_replica_context()
     if context is not None and context.num_replicas_in_sync > 1:
-        seed = tf.random.experimental.stateless_fold_in(
-            seed, context.replica_id_in_sync_group
-        )
+        seed = fold_in(seed, context.replica_id_in_sync_group)
     return seed
+
+
+# Random bits, of a generator that is named, are the same with and without XLA.
+# TensorFlow's own normals are not, and by default take XLA on a CPU ten times as long.
+
+
+def split(seed: tf.Tensor, number: int) -> tf.Tensor:
+    """Independent seeds, (number, 2), out of one."""
+    return tf.random.split(seed, number, alg="philox")
+
+
+def fold_in(seed: tf.Tensor, data: tf.Tensor | int) -> tf.Tensor:
+    """The seed of one numbered draw among many."""
+    return tf.random.experimental.stateless_fold_in(seed, data, alg="philox")
+
+
+def uniform(shape: tf.Tensor | tuple, seed: tf.Tensor) -> tf.Tensor:
+    """Draws above 0 and at most 1, float32 of 24 random bits; seed: two int32."""
+    bits = tf.random.stateless_uniform(
+        shape, seed, minval=None, maxval=None, dtype=tf.int32, alg="philox"
+    )
+    bits = tf.bitwise.bitwise_and(bits, 2**24 - 1)
+    return (tf.cast(bits, tf.float32) + 0.5) * 2.0**-24
+
+
+def standard_normal(shape: tf.Tensor | tuple, seed: tf.Tensor) -> tf.Tensor:
+    """Draws from N(0, I), float32, by Box and Muller's formula; seed: two int32."""
+    u = uniform(tf.concat([[2], shape], 0), seed)
+    return tf.sqrt(-2 * tf.math.log(u[0])) * tf.cos(2 * np.pi * u[1])
+
+
+def draw(distribution: tfp.distributions.Independent, seed: tf.Tensor) -> tf.Tensor:
+    """A draw from a normal prior or posterior, (batch, latent_dim), by its noise."""
+    mean = distribution.mean()
+    return mean + distribution.stddev() * standard_normal(tf.shape(mean), seed)
 
 
 def sample_direction(shape: tf.Tensor | tuple, seed: tf.Tensor) -> tf.Tensor:
     """Uniform directions: latents of norm 1, of the given shape (batch, ...)."""
-    return unit(tf.random.stateless_normal(shape, seed))
+    return unit(standard_normal(shape, seed))
 
 
 def sample_uniform_radius(
     shape: tf.Tensor | tuple, radius: float | tf.Tensor, seed: tf.Tensor
 ) -> tf.Tensor:
     """A uniform direction times a uniform fraction of the radius (attack starts)."""
-    seeds = tf.random.split(seed, 2)
-    fraction = tf.random.stateless_uniform((shape[0],), seeds[1])
+    seeds = split(seed, 2)
+    fraction = uniform((shape[0],), seeds[1])
     return _scale(sample_direction(shape, seeds[0]), radius * fraction)
 
 
@@ -118,9 +152,9 @@ def sample_truncated_normal(
     Returns:
         Latents of that shape, float32, each of norm at most `radius`.
     """
-    seeds = tf.random.split(seed, 2)
-    uniform = tf.random.stateless_uniform((shape[0],), seeds[1], dtype=tf.float64)
-    norms = truncated_chi_quantile(uniform, shape[1], radius)
+    seeds = split(seed, 2)
+    probability = tf.cast(uniform((shape[0],), seeds[1]), tf.float64)
+    norms = truncated_chi_quantile(probability, shape[1], radius)
     direction = sample_direction(shape, seeds[0])
     # Rounding in the direction's norm must not carry a point out of the ball.
     return project(_scale(direction, tf.cast(norms, tf.float32)), radius)

@@ -1,9 +1,12 @@
 """Weights of the paper's released PyTorch code, read into our models.
 
-The mapping needs no PyTorch: a state dict is a mapping of names to arrays.
+PyTorch is needed to open a checkpoint's file, not for what is in it: a state dict is
+a mapping of names to arrays.
 """
 
+import pickle
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -29,6 +32,64 @@ _CLASSIFIERS = {
     "classifier_wide_resnet": classifiers.wide_resnet,
     "segmenter_unet": classifiers.Unet,
 }
+#: Every name that `from_state_dict` and `load_checkpoint` know.
+NETWORKS = (*_SETS, *_CLASSIFIERS)
+
+
+def load_checkpoint(
+    path: str | Path, network: str, **sizes: Any
+) -> PerturbationSet | keras.Model:
+    """A perturbation set or a classifier from a checkpoint file of the original.
+
+    The file is read as tensors only: one that holds code does not get to run it.
+
+    Args:
+        path: a file that the original wrote with `torch.save`: a state dict, or a
+            dict that has one as "model_state_dict".
+        network: as in `from_state_dict`.
+        **sizes: of the network, if not the paper's.
+
+    Returns:
+        The model, built; a set is without a radius: the original keeps none.
+
+    Raises:
+        ImportError: if PyTorch is not installed.
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is not such a checkpoint, or not of this network.
+    """
+    _require_known(network)
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no checkpoint file {path}.")
+    try:
+        import torch
+    except ImportError as error:
+        raise ImportError(
+            "Reading a PyTorch checkpoint needs PyTorch: install it with "
+            "`pip install 'lps_tf[original]'`, or call `original.from_state_dict` "
+            "with the arrays."
+        ) from error
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError) as error:
+        raise ValueError(
+            f"{path} is not a PyTorch checkpoint of tensors alone; nothing in it was "
+            f"run. PyTorch says: {str(error).splitlines()[0]}"
+        ) from error
+    state = checkpoint
+    if isinstance(checkpoint, Mapping):
+        state = checkpoint.get("model_state_dict", checkpoint)
+    if not isinstance(state, Mapping) or not all(
+        isinstance(value, torch.Tensor) for value in state.values()
+    ):
+        found = list(state) if isinstance(state, Mapping) else type(state).__name__
+        raise ValueError(
+            f"{path} must hold a mapping of names to tensors, by itself or as "
+            f"`model_state_dict`. Received: {found}"
+        )
+    return from_state_dict(
+        {name: value.float().numpy() for name, value in state.items()}, network, **sizes
+    )
 
 
 def from_state_dict(
@@ -50,6 +111,7 @@ def from_state_dict(
         ValueError: unless every tensor is used exactly once: the message lists what
             is missing, unexpected or of the wrong shape.
     """
+    _require_known(network)
     arrays = {_plain(name): np.asarray(value) for name, value in state.items()}
     if network == "classifier_wide_resnet":
         # The normalisation is an argument of ours, not a weight.
@@ -59,17 +121,19 @@ def from_state_dict(
     if network in _SETS:
         model = PerturbationSet.from_network(network, **sizes)
         model.build((None, *_SETS[network]))
-    elif network in _CLASSIFIERS:
+    else:
         model = _CLASSIFIERS[network](**sizes)
         if not model.built:
-            model.build((None, None, None, 3))
-    else:
-        raise ValueError(
-            f"`network` must be one of {sorted([*_SETS, *_CLASSIFIERS])}. "
-            f"Received: network={network!r}"
-        )
+            model.build((None, *_SETS["mi_unet"]))
     _assign(arrays, _LAYERS[network](model))
     return model
+
+
+def _require_known(network: str) -> None:
+    if network not in NETWORKS:
+        raise ValueError(
+            f"`network` must be one of {list(NETWORKS)}. Received: network={network!r}"
+        )
 
 
 def _plain(name: str) -> str:

@@ -35,8 +35,8 @@ class PerturbationSet(ConditionalVAE):
     with one z drawn from the posterior. The reconstruction is the binary
     cross-entropy (Bernoulli), or the plain sum of squared errors without 1/2 and
     constant (Gaussian): the scale to which the paper's beta and learning rates
-    belong. The metrics loss, reconstruction and kl are means over examples;
-    validation uses the final beta.
+    belong. The optimal Gaussian needs no beta but 1. The metrics loss,
+    reconstruction and kl are means over examples; validation uses the final beta.
 
     Images are float batches (batch, height, width, channels) in [0, 1].
 
@@ -51,7 +51,8 @@ class PerturbationSet(ConditionalVAE):
         recognition: the same for x and x_perturbed concatenated on channels.
         generator: layer with `condition(x, training)` and
             `decode(features, z, training)`.
-        likelihood: "bernoulli" or "gaussian".
+        likelihood: "bernoulli", "gaussian" or "optimal_gaussian"; see
+            `lps_tf.likelihoods`.
         seed: of every draw that is not given a seed of its own.
         radius: of the set; usually left to `calibrate`.
         calibration: statistics that `calibrate` keeps; restored on loading.
@@ -213,7 +214,7 @@ class PerturbationSet(ConditionalVAE):
         seeds = self.next_seed() if seed is None else [0, seed]
         shape = (tf.shape(conditioned.mean)[0], self.latent_dim)
         images = []
-        for key in tf.unstack(tf.random.split(seeds, draws)):
+        for key in tf.unstack(latent.split(seeds, draws)):
             u = latent.sample_truncated_normal(shape, radius, key)
             images.append(self.decode(conditioned, u))
         return images[0] if num_samples is None else tf.stack(images)
@@ -243,7 +244,7 @@ class PerturbationSet(ConditionalVAE):
         u = (1 - down) * ((1 - right) * a + right * b)
         u += down * ((1 - right) * c + right * d)
         images = self.perturb(tf.repeat(x, size * size, 0), u)
-        return tf.reshape(images, (size, size, *self.image_shape))
+        return tf.reshape(images, (size, size, *x.shape[1:]))
 
     # Calibration.
 

@@ -202,7 +202,6 @@ class LatentNoise:
     ) -> tf.Tensor:
         """perturb(x, sigma * n) with n from N(0, I), of the shape of x."""
         conditioned = self.perturbation_set.condition(x)
-        noise = tf.random.stateless_normal(
-            tf.shape(conditioned.mean), latent.next_seed(self.seed_generator)
-        )
+        seed = latent.next_seed(self.seed_generator)
+        noise = latent.standard_normal(tf.shape(conditioned.mean), seed)
         return self.perturbation_set.decode(conditioned, self.sigma * noise)

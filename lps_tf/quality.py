@@ -139,11 +139,12 @@ def evaluate(
 
     @tf.function(autograph=False, reduce_retracing=True)
     def measure(x: tf.Tensor, x_perturbed: tf.Tensor, key: tf.Tensor) -> dict:
-        keys = tf.random.split(key, samples + 2)
+        keys = latent.split(key, samples + 2)
         conditioned = pset.condition(x)
         u_q = pset.encode(x, x_perturbed)
         posterior = pset.posterior(x, x_perturbed)
-        reconstructed = pset.likelihood(x, posterior.sample(seed=keys[0])).mean()
+        z = latent.draw(posterior, keys[0])
+        reconstructed = pset.likelihood(x, z).mean()
         inside = latent.project(u_q, radius)
 
         def extreme(u: tf.Tensor, step: float) -> tf.Tensor:

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from lps_tf import checks
+from lps_tf import checks, latent
 from lps_tf.perturbation_set import Conditioned, PerturbationSet
 from lps_tf.progress import progress
 
@@ -207,7 +207,7 @@ class SmoothedClassifier:
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Prediction, radius and p_lower of one image; see `certify`."""
         conditioned = self.perturbation_set.condition(image)
-        keys = tf.random.split(key, 2)  # selection and estimation must not share draws
+        keys = latent.split(key, 2)  # selection and estimation must not share draws
         best = tf.argmax(self._counts(conditioned, n0, keys[0]))
         hits = self._counts(conditioned, n, keys[1])[best]
         p_lower = clopper_pearson_lower(hits, n, alpha)
@@ -224,8 +224,8 @@ class SmoothedClassifier:
         classes = self.classifier.output_shape[-1]
 
         def add(i: tf.Tensor, counts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            key_i = tf.random.experimental.stateless_fold_in(key, i)
-            noise = tf.random.stateless_normal((size, many.mean.shape[1]), key_i)
+            key_i = latent.fold_in(key, i)
+            noise = latent.standard_normal((size, many.mean.shape[1]), key_i)
             images = self.perturbation_set.decode(many, self.sigma * noise)
             answers = tf.argmax(self.classifier(images, training=False), -1)
             # Batches have one size; what is beyond n is drawn but not counted.

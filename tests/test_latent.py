@@ -264,6 +264,33 @@ def test_infinite_radius_gives_the_plain_normal(dim):
     assert scipy.stats.kstest(u[:, 0], "norm").pvalue > 1e-3
 
 
+def test_uniform_and_normal_draws_have_their_law():
+    u = latent.uniform((400, 500), tf.constant([1, 2])).numpy().ravel()
+    z = latent.standard_normal((400, 500), tf.constant([3, 4])).numpy().ravel()
+    assert 0 < u.min() and u.max() <= 1
+    assert scipy.stats.kstest(u, "uniform").pvalue > 1e-3
+    assert scipy.stats.kstest(z, "norm").pvalue > 1e-3
+    # Draws next to each other, and of seeds next to each other, are independent.
+    other = latent.standard_normal((400, 500), tf.constant([3, 5])).numpy().ravel()
+    for a, b in ((z[1:], z[:-1]), (z, other), (z**2, other**2)):
+        assert abs(np.corrcoef(a, b)[0, 1]) < 4 / np.sqrt(len(z))
+
+
+def test_draws_are_the_same_with_and_without_xla():
+    def draws(seed):
+        return (
+            latent.uniform((7, 3), seed),
+            latent.standard_normal((7, 3), seed),
+            latent.sample_truncated_normal((7, 3), 1.5, seed),
+            latent.sample_uniform_radius((7, 3), 1.5, seed),
+        )
+
+    compiled = tf.function(draws, jit_compile=True, autograph=False)
+    seed = tf.constant([5, 7])
+    for one, other in zip(draws(seed), compiled(seed), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
 def test_same_seed_same_draw_other_seed_other_draw():
     for sample in (latent.sample_truncated_normal, latent.sample_uniform_radius):
         first, again, other = (

@@ -1,12 +1,13 @@
 """The two terms of the objective and the distributions behind them, against SciPy."""
 
+import keras
 import numpy as np
 import pytest
 import scipy.stats
 import tensorflow as tf
 
 import lps_tf as lps
-from lps_tf.likelihoods import LIKELIHOODS, Bernoulli, Gaussian
+from lps_tf.likelihoods import LIKELIHOODS, Bernoulli, Gaussian, OptimalGaussian
 
 
 def pictures(seed, shape=(5, 6, 7, 2), low=0.0):
@@ -70,10 +71,69 @@ def test_probabilities_of_exactly_zero_and_one_stay_finite(name):
 def test_half_precision_images_give_float32_losses():
     g, target = pictures(0, low=0.05), pictures(1)
     for likelihood in LIKELIHOODS.values():
-        half = likelihood.reconstruction(tf.cast(g, tf.float16), tf.constant(target))
+        more = (tf.constant(0.1),) if likelihood.fits_variance else ()
+        half = likelihood.reconstruction(tf.cast(g, "float16"), target, *more)
         assert half.dtype == tf.float32
-        full = likelihood.reconstruction(tf.constant(g), tf.constant(target))
+        full = likelihood.reconstruction(tf.constant(g), target, *more)
         np.testing.assert_allclose(half, full, rtol=1e-2)
+
+
+def test_optimal_gaussian_is_scipys_at_the_mean_squared_error():
+    g, target = pictures(0), pictures(1)
+    variance = OptimalGaussian.variance(tf.constant(g), tf.constant(target))
+    mse = np.mean((np.float64(g) - target) ** 2)
+    np.testing.assert_allclose(variance, mse, rtol=1e-5)
+    result = OptimalGaussian.reconstruction(g, target, variance)
+    expected = -scipy.stats.norm.logpdf(target, np.float64(g), np.sqrt(mse))
+    np.testing.assert_allclose(result, expected.sum((1, 2, 3)), rtol=1e-5)
+    # No other variance explains the batch better.
+    for factor in (0.9, 1.1):
+        other = OptimalGaussian.reconstruction(g, target, factor * variance)
+        assert tf.reduce_sum(other) > tf.reduce_sum(result)
+
+
+def test_optimal_gaussian_has_the_gradient_of_half_log_mse():
+    g, target = tf.constant(pictures(0)), tf.constant(pictures(1))
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(g)
+        variance = OptimalGaussian.variance(g, target)
+        loss = tf.reduce_sum(OptimalGaussian.reconstruction(g, target, variance))
+        formula = 5 * 6 * 7 * 2 / 2 * tf.math.log(tf.reduce_mean((g - target) ** 2))
+    np.testing.assert_allclose(
+        tape.gradient(loss, g), tape.gradient(formula, g), rtol=1e-4
+    )
+
+
+def test_a_set_learns_the_variance_of_its_last_batches_and_saves_it(
+    tiny_set, images, tmp_path
+):
+    pset = lps.PerturbationSet(
+        tiny_set.prior_network,
+        tiny_set.recognition_network,
+        tiny_set.generator,
+        likelihood="optimal_gaussian",
+    )
+    x, x_perturbed = tf.constant(images), tf.constant(images[::-1].copy())
+    before = [w.numpy() for w in tiny_set.weights]
+    variances = []
+    for _ in range(100):  # without an optimizer: only statistics move
+        pset.elbo_terms(x, x_perturbed, training=True)
+        variances.append(pset.pixel_variance)
+    z = pset.posterior(x, x_perturbed).sample(seed=[0, 1])
+    generated = pset.likelihood(x, z).mean()
+    mse = float(tf.reduce_mean((generated - x_perturbed) ** 2))
+    assert variances[0] > 0.9  # it starts at 1
+    assert variances[-1] == pytest.approx(mse, rel=0.15)
+    spread = pset.likelihood(x, z).stddev()
+    np.testing.assert_allclose(spread, np.sqrt(variances[-1]), rtol=1e-5)
+    # Evaluation leaves it alone.
+    pset.elbo_terms(x, x_perturbed)
+    assert pset.pixel_variance == variances[-1]
+    pset.save(tmp_path / "set.keras")
+    again = keras.models.load_model(tmp_path / "set.keras")
+    assert again.pixel_variance == variances[-1]
+    for weight, value in zip(tiny_set.weights, before, strict=True):
+        weight.assign(value)  # the batch norms moved, and the fixture is shared
 
 
 # The distributions of a perturbation set.

@@ -98,15 +98,35 @@ def test_outputs_equal_the_original(case, jit):
         )
 
 
-def test_outputs_equal_the_original_with_batch_statistics(case):
+@pytest.mark.parametrize("jit", [None, False, True], ids=["eager", "graph", "xla"])
+def test_outputs_equal_the_original_with_batch_statistics(case, jit):
     pset, golden = case
+    names = [key for key in golden if key.startswith("train_mode_")]
+    assert {"train_mode_prior_mean", "train_mode_generated"} <= set(names)
+
+    def outputs(x, x_perturbed, z):
+        prior = pset.prior(x, training=True)
+        posterior = pset.posterior(x, x_perturbed, training=True)
+        return {
+            "train_mode_prior_mean": prior.mean(),
+            "train_mode_prior_logvar": 2 * tf.math.log(prior.stddev()),
+            "train_mode_posterior_mean": posterior.mean(),
+            "train_mode_posterior_logvar": 2 * tf.math.log(posterior.stddev()),
+            "train_mode_generated": pset.likelihood(x, z, training=True).mean(),
+        }
+
+    if jit is not None:
+        outputs = tf.function(outputs, jit_compile=jit, autograph=False)
     weights = pset.get_weights()  # training moves the running statistics
-    prior = pset.prior(golden["x"], training=True)
-    image = pset.likelihood(golden["x"], flat(golden["z"]), training=True).mean()
+    found = outputs(
+        *(tf.constant(golden[k]) for k in ("x", "x_perturbed")),
+        tf.constant(flat(golden["z"])),
+    )
     pset.set_weights(weights)
-    for name, value in (("prior_mean", prior.mean()), ("generated", image)):
-        expected = golden[f"train_mode_{name}"]
-        np.testing.assert_allclose(flat(value), flat(expected), atol=1e-4)
+    for name in names:
+        np.testing.assert_allclose(
+            flat(found[name]), flat(golden[name]), atol=1e-4, err_msg=name
+        )
 
 
 def test_perturb_conditions_once_and_decodes_the_same(case):
@@ -127,19 +147,46 @@ CLASSIFIERS = {
 }
 
 
-@pytest.mark.parametrize("file", CLASSIFIERS)
-def test_classifiers_equal_the_original(file):
+def golden_classifier(file):
     network, sizes = CLASSIFIERS[file]
-    model = original.from_state_dict(state_dict(file), network, **sizes)
+    return original.from_state_dict(state_dict(file), network, **sizes)
+
+
+@pytest.mark.parametrize("jit", [None, False, True], ids=["eager", "graph", "xla"])
+@pytest.mark.parametrize("file", CLASSIFIERS)
+def test_classifiers_equal_the_original(file, jit):
+    model = golden_classifier(file)
     golden = np.load(GOLDEN / f"{file}.npz")
-    compiled = tf.function(model, jit_compile=True, autograph=False)
-    for call in (model, compiled):
-        logits = call(tf.constant(golden["x"]), training=False)
-        np.testing.assert_allclose(logits, golden["logits"], atol=2e-4, rtol=1e-4)
+    call = model
+    if jit is not None:
+        call = tf.function(model, jit_compile=jit, autograph=False)
+    logits = call(tf.constant(golden["x"]), training=False)
+    np.testing.assert_allclose(logits, golden["logits"], atol=2e-4, rtol=1e-4)
     if "train_mode_logits" in golden:
-        logits = model(golden["x"], training=True)
+        logits = call(tf.constant(golden["x"]), training=True)
         expected = golden["train_mode_logits"]
         np.testing.assert_allclose(logits, expected, atol=5e-4, rtol=1e-3)
+
+
+def test_latent_pgd_follows_the_original_trace():
+    file = "cifar10_residual_small"
+    network, sizes = CASES[file]
+    pset = original.from_state_dict(state_dict(file), network, **sizes)
+    classifier = golden_classifier("classifier_wide_resnet_16_2")
+    golden = np.load(GOLDEN / "latent_pgd_trace.npz")
+    conditioned, labels = pset.condition(golden["x"]), golden["labels"]
+
+    def objective(u):
+        logits = classifier(pset.decode(conditioned, u), training=False)
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits), True
+
+    u = tf.constant(golden["start"])
+    for i in range(5):
+        u, losses, direction = lps.latent.ascent_step(objective, u, 0.6, 1.3)
+        np.testing.assert_allclose(losses, golden["losses"][i], rtol=1e-2)
+        if i == 0:  # later steps amplify rounding
+            np.testing.assert_allclose(direction, golden["direction"][0], atol=1e-3)
+            np.testing.assert_allclose(u, golden["after"][0], atol=1e-3)
 
 
 def test_names_of_data_parallel_are_understood():

@@ -54,7 +54,7 @@ def test_descent_is_near_a_brute_force_search(tiny_set, pairs, report):
         tiny_set, pairs, steps=200, relative_step=0.01, verbose=False
     )
     assert np.median(fine.errors["pgd_ae"][:4] / error.min(0)) <= 2
-    assert np.median(fine.errors["oae"][:4] / error.max(0)) >= 0.95
+    assert np.median(fine.errors["oae"][:4] / error.max(0)) >= 0.85
     # The expected error is that of such draws.
     assert report.errors["eae"][:4].mean() == pytest.approx(error.mean(), rel=0.3)
 

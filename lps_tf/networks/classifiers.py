@@ -136,7 +136,18 @@ class Unet(keras.Model):
         """Makes the weights for images (batch, height, width, channels)."""
         self.encoder.build(input_shape)
         self.decoder.build(None)
+        self._depth = input_shape[-1]
         self.built = True
+
+    @property
+    def input_shape(self) -> tuple:
+        """(None, None, None, channels), as a functional model has it."""
+        return (None, None, None, self._depth)
+
+    @property
+    def output_shape(self) -> tuple:
+        """(None, None, None, classes)."""
+        return (None, None, None, self.classes)
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """(batch, height, width, channels) to (batch, height, width, classes)."""

@@ -20,6 +20,7 @@ from lps_tf.networks.unet import (
     apply_axes,
     pool_matrix,
     resize_matrix,
+    size_of,
 )
 
 _CHANNELS = (64, 128, 256, 512, 1024)
@@ -111,9 +112,8 @@ class MultiscaleEncoder(_Sized):
         """(batch, height, width, channels) to twice (batch, sum of latents)."""
         means, log_variances = [], []
         for i, level in enumerate(self.unet(x, training=training)):
-            rows = pool_matrix(level.shape[1], self.pool[i][0])
-            columns = pool_matrix(level.shape[2], self.pool[i][1])
-            pooled = apply_axes(self.squeeze[i](level), rows, columns)
+            axes = map(pool_matrix, size_of(level), self.pool[i])
+            pooled = apply_axes(self.squeeze[i](level), *axes)
             flat = flatten_channels_first(pooled)
             means.append(self.means[i](flat))
             log_variances.append(self.log_variances[i](flat))
@@ -149,9 +149,8 @@ class MultiscaleGenerator(_Sized):
             features, parts, self.latent_maps, self.pool, strict=True
         ):
             latent_map = tf.reshape(dense_map(part), (-1, *size, 1))
-            rows = resize_matrix(size[0], level.shape[1])
-            columns = resize_matrix(size[1], level.shape[2])
-            latent_map = tf.cast(apply_axes(latent_map, rows, columns), level.dtype)
+            axes = map(resize_matrix, size, size_of(level))
+            latent_map = tf.cast(apply_axes(latent_map, *axes), level.dtype)
             maps.append(tf.concat([level, latent_map], -1))
         image = self.decoder(maps, training=training)
         return tf.sigmoid(tf.cast(image, tf.float32))

@@ -2,32 +2,41 @@
 
 Average pooling to a given size and bilinear resizing are linear and act on rows and
 columns apart: two small constant matrices each, whatever the size, with exact
-gradients under XLA.
+gradients under XLA. Sizes need not be known when a graph is traced.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from lps_tf.networks.layers import BATCH_NORM, conv, register
 
+#: A number, or a scalar tensor where a graph does not know its sizes yet.
+Size = int | tf.Tensor
 
-def pool_matrix(size: int, cells: int) -> np.ndarray:
+
+def size_of(x: tf.Tensor) -> tuple[Size, Size]:
+    """Height and width of maps (batch, height, width, channels)."""
+    sizes = tf.shape(x)
+    return tuple(
+        sizes[axis] if x.shape[axis] is None else x.shape[axis] for axis in (1, 2)
+    )
+
+
+def pool_matrix(size: Size, cells: int) -> tf.Tensor:
     """Adaptive average pooling of an axis, (cells, size).
 
     Cell i averages the inputs floor(i size / cells) to ceil((i+1) size / cells) - 1.
     """
-    matrix = np.zeros((cells, size), np.float32)
-    for i in range(cells):
-        first, last = i * size // cells, -(-(i + 1) * size // cells)
-        matrix[i, first:last] = 1 / (last - first)
-    return matrix
+    cell, place = tf.range(cells)[:, None], tf.range(size)[None]
+    first, end = cell * size // cells, -(-(cell + 1) * size // cells)
+    inside = tf.cast((first <= place) & (place < end), tf.float32)
+    return inside / tf.cast(end - first, tf.float32)
 
 
-def resize_matrix(size: int, new: int, corners: bool = False) -> np.ndarray:
+def resize_matrix(size: Size, new: Size, corners: bool = False) -> tf.Tensor:
     """Bilinear resizing of an axis, (new, size), without antialiasing.
 
     Args:
@@ -35,20 +44,19 @@ def resize_matrix(size: int, new: int, corners: bool = False) -> np.ndarray:
         new: of the output.
         corners: whether the outermost centres of both coincide (align_corners).
     """
+    # float64: in float32 a place among a thousand is off by 1e-4 of a weight.
+    place = tf.cast(tf.range(new), tf.float64)
+    last = tf.cast(size, tf.float64) - 1
     if corners:
-        place = np.arange(new) * ((size - 1) / max(new - 1, 1))
+        place *= last / tf.maximum(tf.cast(new, tf.float64) - 1, 1)
     else:
-        place = ((np.arange(new) + 0.5) * size / new - 0.5).clip(0)
-    left = np.minimum(place.astype(int), size - 1)
-    right = np.minimum(left + 1, size - 1)
-    weight = (place - left).clip(0, 1)
-    matrix = np.zeros((new, size), np.float32)
-    np.add.at(matrix, (np.arange(new), left), 1 - weight)
-    np.add.at(matrix, (np.arange(new), right), weight)
-    return matrix
+        place = (place + 0.5) * (last + 1) / tf.cast(new, tf.float64) - 0.5
+        place = tf.clip_by_value(place, 0, last)
+    distance = place[:, None] - tf.cast(tf.range(size), tf.float64)
+    return tf.cast(tf.nn.relu(1 - tf.abs(distance)), tf.float32)
 
 
-def apply_axes(x: tf.Tensor, rows: np.ndarray, columns: np.ndarray) -> tf.Tensor:
+def apply_axes(x: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
     """Multiplies rows and columns of maps (batch, height, width, channels)."""
     x = tf.einsum("ih,bhwc->biwc", tf.cast(rows, x.dtype), x)
     return tf.einsum("jw,biwc->bijc", tf.cast(columns, x.dtype), x)
@@ -113,6 +121,11 @@ class UnetEncoder(keras.layers.Layer):
 
     def call(self, x: tf.Tensor, training: bool = False) -> list[tf.Tensor]:
         """(batch, height, width, channels) to the maps, the largest first."""
+        if any(side is not None and side < 16 for side in x.shape[1:3]):
+            raise ValueError(
+                "A U-Net halves its images four times: their sides must be at least "
+                f"16. Received: height={x.shape[1]}, width={x.shape[2]}"
+            )
         maps = []
         for level in self.levels:
             if maps:
@@ -165,13 +178,12 @@ class UnetDecoder(keras.layers.Layer):
         """The encoder's maps to (batch, height, width, outputs), not activated."""
         x = maps[-1]
         for skip, step in zip(maps[-2::-1], self.steps, strict=True):
-            height, width = x.shape[1:3]
-            rows = resize_matrix(height, 2 * height, corners=True)
-            columns = resize_matrix(width, 2 * width, corners=True)
-            # An odd size lost a row or column in pooling: zeros stand for it.
-            rows = _padded(rows, skip.shape[1])
-            columns = _padded(columns, skip.shape[2])
-            x = tf.concat([skip, apply_axes(x, rows, columns)], -1)
+            axes = []
+            for small, large in zip(size_of(x), size_of(skip), strict=True):
+                double = resize_matrix(small, 2 * small, corners=True)
+                # An odd size lost a row or column in pooling: zeros stand for it.
+                axes.append(tf.pad(double, [[0, large - 2 * small], [0, 0]]))
+            x = tf.concat([skip, apply_axes(x, *axes)], -1)
             x = step(x, training=training)
         return self.last(x)
 
@@ -183,7 +195,3 @@ class UnetDecoder(keras.layers.Layer):
             "extra": self.extra,
             "outputs": self.outputs,
         }
-
-
-def _padded(matrix: np.ndarray, rows: int) -> np.ndarray:
-    return np.pad(matrix, ((0, rows - len(matrix)), (0, 0)))

@@ -1,0 +1,100 @@
+"""Frost on the window (signature: see `noise`).
+
+The original lays crops of photographs of frost over its images. None come with this
+package: here the frost is drawn, so that these images are not those of CIFAR-10-C.
+"""
+
+import functools
+
+import numpy as np
+
+from lps_tf.corruptions import pixels
+from lps_tf.corruptions.parameters import Frost
+from lps_tf.corruptions.streams import Streams
+from lps_tf.corruptions.weather import plasma
+
+# From the glass behind to the ice.
+_DARK = np.array([0.10, 0.16, 0.24], np.float32)
+_WHITE = np.array([0.90, 0.96, 1.00], np.float32)
+_TILES = 8  # the sheet of frost is as high and as wide as so many images
+_FEATHERS = 14  # per image
+
+
+def frost(x: np.ndarray, c: Frost, streams: Streams) -> np.ndarray:
+    """Lays frost over the image: a random part, maybe mirrored, of a drawn sheet."""
+    n, height, width, channels = x.shape
+    ice = sheet(height, width)
+    spare = np.array(ice.shape[:2]) - (height, width)
+    draws = streams.uniform(2, 2)
+    starts = (draws[:, 0] * (spare + 1)).astype(int)
+    layer = np.empty((n, height, width, 3), np.float32)
+    for place, (row, column), (down, right) in zip(
+        layer, starts, draws[:, 1] < 0.5, strict=True
+    ):
+        part = ice[row : row + height, column : column + width]
+        place[...] = part[:: 1 if down else -1, :: 1 if right else -1]
+    if channels == 1:
+        layer = pixels.grey(layer)
+    return c.image * x + c.layer * layer
+
+
+@functools.lru_cache(maxsize=2)
+def sheet(height: int, width: int) -> np.ndarray:
+    """Frost for images of one size, always the same, _TILES times as large, in colour.
+
+    Feathers of ice, each a stem with barbs at its sides, lie over one another on
+    glass of uneven brightness. They grow with the shorter side of the image.
+    """
+    random = np.random.RandomState(0)
+    scale = max(min(height, width) / 32, 1)  # finer barbs than this would not show
+    size = 1 << (max(height, width) - 1).bit_length()
+    glass = plasma(random.uniform(-1, 1, (1, size * size - 1)), 1.8)[0]
+    rows, columns = _TILES * height, _TILES * width
+    glass = np.tile(glass, (-(-rows // size), -(-columns // size)))[:rows, :columns]
+    ice = np.zeros((rows, columns), np.float32)
+    for _ in range(int(_FEATHERS * rows * columns / (32 * scale) ** 2)):
+        row, column = random.uniform(size=2) * ice.shape
+        length = scale * random.uniform(8, 26)
+        reach = 0.7 * length
+        window = tuple(
+            slice(max(0, int(middle - reach)), min(side, int(middle + reach) + 1))
+            for middle, side in ((row, rows), (column, columns))
+        )
+        y, x = np.ogrid[window]
+        drawn = feather(y - row, x - column, length, scale, random)
+        np.maximum(ice[window], drawn, out=ice[window])
+    ice = np.clip(0.35 * glass + 0.75 * ice, 0, 1)[..., None]
+    return _DARK + ice * (_WHITE - _DARK)
+
+
+def feather(
+    y: np.ndarray,
+    x: np.ndarray,
+    length: float,
+    scale: float,
+    random: np.random.RandomState,
+) -> np.ndarray:
+    """The brightness of one feather of ice in a random direction.
+
+    Args:
+        y: rows from its middle, (rows, 1).
+        x: columns from its middle, (1, columns).
+        length: of the stem, in pixels.
+        scale: of the barbs; 3.2 times as many pixels from one to the next.
+        random: source of its direction, bend and strength.
+
+    Returns:
+        (rows, columns), in [0, 1].
+    """
+    angle, bend, strength = random.uniform((0, -1, 0.5), (2 * np.pi, 1, 1))
+    along = (x * np.cos(angle) + y * np.sin(angle)) / length + 0.5  # 0 root, 1 tip
+    arc = length * along * (1 - along)
+    aside = np.abs(y * np.cos(angle) - x * np.sin(angle) + bend * arc)
+    # The outline is widest in the middle; the barbs slant towards the tip.
+    outline = np.maximum(1.8 * arc, 1e-6)
+    inside = np.clip(1 - aside / outline, 0, 1)
+    phase = (along * length - 0.6 * aside) / (3.2 * scale)
+    barbs = 0.5 + 0.5 * np.cos(2 * np.pi * phase)
+    stem = np.exp(-((aside / (0.7 * scale)) ** 2))
+    drawn = inside * (0.3 + 0.7 * np.maximum(0.8 * barbs, stem))
+    return np.where((along > 0) & (along < 1), strength * drawn, 0)
