@@ -1,15 +1,8 @@
-"""What every source of data returns, and the pipelines that make it."""
+"""What every source of data returns."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import tensorflow as tf
-
-from lps_tf import checks
-
-#: Perturbs a batch: (images (batch, h, w, c), seed (2,)) -> images.
-Perturb = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 @dataclass(frozen=True)
@@ -19,6 +12,10 @@ class PairData:
     Pairs are batches (x, x_perturbed), labelled images batches (x, y), groups
     batches (several perturbed versions of x: (batch, draws, h, w, c), y). The splits
     share no original image.
+
+    Where a label is a map, y is (batch, height, width). `perturbations` names the
+    versions in `test_groups`, if they have names, and `unseen_perturbations` those in
+    `unseen_groups`: perturbations of the test images that no training data has.
     """
 
     name: str
@@ -32,112 +29,12 @@ class PairData:
     test: tf.data.Dataset
     train_perturbed: tf.data.Dataset
     test_groups: tf.data.Dataset
+    perturbations: tuple[str, ...] = ()
+    unseen_groups: tf.data.Dataset | None = None
+    unseen_perturbations: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Split:
-    """Images (n, h, w, c) in [0, 1] with labels (n,)."""
-
-    images: np.ndarray
-    labels: np.ndarray
-
-
-def pair_data(
-    name: str,
-    train: Split,
-    val: Split,
-    test: Split,
-    perturb: Perturb,
-    *,
-    batch_size: int,
-    limited: int | None,
-    draws: int,
-    group: int,
-    seed: int,
-) -> PairData:
-    """Builds the pipelines of a source whose perturbations can be drawn at will.
-
-    Args:
-        name: of the source, shown in every report.
-        train: images to train on; so with val and test.
-        val: images to validate and calibrate on.
-        test: images to report on.
-        perturb: draws one perturbation of each image of a batch.
-        batch_size: of training; incomplete training batches are dropped, so that
-            every step has one shape.
-        limited: None draws afresh in each epoch; k draws k fixed versions of each
-            training image.
-        draws: fixed perturbed versions of each validation and test image.
-        group: perturbed versions in `test_groups`.
-        seed: of everything random. The order of training batches and fresh draws
-            depend on TensorFlow's global seed as well: `keras.utils.set_random_seed`.
-    """
-    batch_size = checks.count("batch_size", batch_size)
-    draws, group = checks.count("draws", draws), checks.count("group", group)
-    if batch_size > len(train.images):
-        raise ValueError(
-            "`batch_size` must be at most the number of training images. "
-            f"Received: batch_size={batch_size}, images={len(train.images)}"
-        )
-
-    def fresh(labelled: bool) -> tf.data.Dataset:
-        def draw(batch: tuple, numbers: tf.Tensor) -> tuple:
-            x, y = batch
-            x_perturbed = perturb(x, numbers)
-            return (x_perturbed, y) if labelled else (x, x_perturbed)
-
-        numbers = tf.data.Dataset.random(seed, rerandomize_each_iteration=True)
-        numbers = numbers.batch(2, drop_remainder=True).map(
-            lambda n: tf.cast(n % 2**31, tf.int32)
-        )
-        both = tf.data.Dataset.zip(shuffled(train.images, train.labels), numbers)
-        return both.map(draw, tf.data.AUTOTUNE, deterministic=True).prefetch(2)
-
-    def shuffled(*arrays: np.ndarray) -> tf.data.Dataset:
-        data = tf.data.Dataset.from_tensor_slices(arrays)
-        data = data.shuffle(len(arrays[0]), seed, reshuffle_each_iteration=True)
-        return data.batch(batch_size, drop_remainder=True).prefetch(2)
-
-    def fixed(split: Split, draws: int, offset: int) -> np.ndarray:
-        """Perturbed versions (n, draws, h, w, c), the same on every call."""
-        versions = [
-            perturb(tf.constant(split.images), tf.constant([seed, offset + i])).numpy()
-            for i in range(draws)
-        ]
-        return np.stack(versions, 1)
-
-    def batched(*arrays: np.ndarray) -> tf.data.Dataset:
-        data = tf.data.Dataset.from_tensor_slices(arrays)
-        return data.batch(_even(len(arrays[0]), batch_size)).prefetch(2)
-
-    def pairs(split: Split, draws: int, offset: int) -> tuple[np.ndarray, np.ndarray]:
-        x_perturbed = fixed(split, draws, offset)
-        x = np.repeat(split.images, draws, 0)
-        return x, x_perturbed.reshape(x.shape)
-
-    if limited is None:
-        train_pairs, train_perturbed = fresh(labelled=False), fresh(labelled=True)
-    else:
-        x, x_perturbed = pairs(train, checks.count("limited", limited), 0)
-        train_pairs = shuffled(x, x_perturbed)
-        train_perturbed = shuffled(x_perturbed, np.repeat(train.labels, limited, 0))
-    # Offsets keep the draws of the splits apart.
-    return PairData(
-        name=name,
-        image_shape=tuple(train.images.shape[1:]),
-        classes=int(train.labels.max()) + 1,
-        train_pairs=train_pairs,
-        val_pairs=batched(*pairs(val, draws, 1_000_000)),
-        test_pairs=batched(*pairs(test, draws, 2_000_000)),
-        train=shuffled(train.images, train.labels),
-        val=batched(val.images, val.labels),
-        test=batched(test.images, test.labels),
-        train_perturbed=train_perturbed,
-        test_groups=batched(fixed(test, group, 3_000_000), test.labels),
-    )
-
-
-def _even(n: int, batch_size: int) -> int:
+def even_batch(n: int, batch_size: int) -> int:
     """The largest batch of at most `batch_size` that divides n, if it is not tiny.
 
     Equal batches save compiling a second program for the last one.

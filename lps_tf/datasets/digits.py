@@ -13,7 +13,8 @@ from skimage.transform import resize
 from sklearn.datasets import load_digits
 
 from lps_tf import geometry
-from lps_tf.datasets.base import PairData, Split, pair_data
+from lps_tf.datasets.base import PairData
+from lps_tf.datasets.drawn import Split, pair_data
 
 SOURCE = "digits (scikit-learn, 8x8 enlarged to 28x28)"
 _VALIDATION, _TEST = 200, 300
