@@ -5,16 +5,14 @@ report names them "digits (scikit-learn, 8x8 enlarged to 28x28)".
 """
 
 import functools
-import math
 
 import numpy as np
-import tensorflow as tf
 from skimage.transform import resize
 from sklearn.datasets import load_digits
 
-from lps_tf import geometry
 from lps_tf.datasets.base import PairData
-from lps_tf.datasets.drawn import Split, pair_data
+from lps_tf.datasets.drawn import Split
+from lps_tf.datasets.handwriting import Splits, linf_data, rts_data
 
 SOURCE = "digits (scikit-learn, 8x8 enlarged to 28x28)"
 _VALIDATION, _TEST = 200, 300
@@ -40,20 +38,8 @@ def digits_rts(
         group: versions of each test image in `test_groups`.
         seed: of the split and the draws.
     """
-    splits = [
-        Split(np.pad(s.images, ((0, 0), (7, 7), (7, 7), (0, 0))), s.labels)
-        for s in _splits(seed)
-    ]
-    return pair_data(
-        f"{SOURCE}, RTS",
-        *splits,
-        perturb_rts,
-        batch_size=batch_size,
-        limited=limited,
-        draws=draws,
-        group=group,
-        seed=seed,
-    )
+    options = {"limited": limited, "draws": draws, "group": group, "seed": seed}
+    return rts_data(SOURCE, _splits(seed), batch_size=batch_size, **options)
 
 
 def digits_linf(
@@ -67,20 +53,12 @@ def digits_linf(
 
     Arguments are those of `digits_rts`.
     """
-    return pair_data(
-        f"{SOURCE}, l-infinity",
-        *_splits(seed),
-        perturb_linf,
-        batch_size=batch_size,
-        limited=limited,
-        draws=draws,
-        group=group,
-        seed=seed,
-    )
+    options = {"limited": limited, "draws": draws, "group": group, "seed": seed}
+    return linf_data(SOURCE, _splits(seed), batch_size=batch_size, **options)
 
 
 @functools.cache
-def _splits(seed: int) -> tuple[Split, Split, Split]:
+def _splits(seed: int) -> Splits:
     digits = load_digits()
     images = np.stack(
         [resize(image, (28, 28), order=1, mode="edge") for image in digits.images / 16]
@@ -90,43 +68,3 @@ def _splits(seed: int) -> tuple[Split, Split, Split]:
     parts = np.split(order, [_VALIDATION, _VALIDATION + _TEST])
     val, test, train = (Split(images[p], digits.target[p]) for p in parts)
     return train, val, test
-
-
-def perturb_rts(x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """A random rotation, scaling and translation of each image.
-
-    Args:
-        x: images (batch, height, width, channels) whose border is background.
-        seed: two int32.
-
-    Returns:
-        Images of the same shape.
-    """
-    height, width = x.shape[1:3]
-    n = tf.shape(x)[0]
-    seeds = tf.random.split(seed, 4)
-    angle = tf.random.stateless_uniform((n,), seeds[0], -math.pi / 4, math.pi / 4)
-    scale = tf.random.stateless_uniform((n,), seeds[1], 0.7, 1.3)
-    down, right = (
-        tf.cast(tf.random.stateless_uniform((n,), s, -7, 8, tf.int32), tf.float32)
-        for s in (seeds[2], seeds[3])
-    )
-    # From output to input coordinates: undo the translation, then the rotation and
-    # the scaling about the centre.
-    # Coordinates are normalised: `tall` keeps a rotation one where height and width
-    # differ.
-    dx, dy, tall = 2 * right / width, 2 * down / height, height / width
-    cos, sin = tf.cos(angle) / scale, tf.sin(angle) / scale
-    rows = [
-        *(cos, tall * sin, -cos * dx - tall * sin * dy),
-        *(-sin / tall, cos, sin / tall * dx - cos * dy),
-    ]
-    matrices = tf.reshape(tf.stack(rows, -1), (-1, 1, 2, 3))
-    moved = geometry.affine_sample(geometry.neighbour_table(x), matrices, height, width)
-    return tf.clip_by_value(moved, 0.0, 1.0)
-
-
-def perturb_linf(x: tf.Tensor, seed: tf.Tensor, epsilon: float = 0.3) -> tf.Tensor:
-    """Uniform noise in +-epsilon on every pixel, clipped to [0, 1]."""
-    noise = tf.random.stateless_uniform(tf.shape(x), seed, -epsilon, epsilon)
-    return tf.clip_by_value(x + noise, 0.0, 1.0)

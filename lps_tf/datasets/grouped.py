@@ -31,6 +31,14 @@ class Groups:
     decode_map: Callable[[tf.Tensor], tf.Tensor] | None = None
 
 
+def check_pairing(pairing: str) -> None:
+    """Raises ValueError for an unknown strategy; `grouped_data` may be far away."""
+    if pairing not in PAIRINGS:
+        raise ValueError(
+            f"`pairing` must be one of {sorted(PAIRINGS)}. Received: pairing={pairing}"
+        )
+
+
 def grouped_data(
     name: str,
     classes: int,
@@ -63,10 +71,7 @@ def grouped_data(
         ValueError: for an unknown pairing, or a batch size beyond the training data.
     """
     batch_size = checks.count("batch_size", batch_size)
-    if pairing not in PAIRINGS:
-        raise ValueError(
-            f"`pairing` must be one of {sorted(PAIRINGS)}. Received: pairing={pairing}"
-        )
+    check_pairing(pairing)
     if 0 <= int(groups.train.cardinality()) < batch_size:
         raise ValueError(
             "`batch_size` must be at most the number of training images. Received: "
@@ -111,7 +116,7 @@ def grouped_data(
 
     def in_groups(data: tf.data.Dataset) -> tf.data.Dataset:
         def read(x: tf.Tensor, versions: tf.Tensor, y: tf.Tensor) -> tuple:
-            decoded = tf.map_fn(groups.decode, versions, tf.float32)
+            decoded = tf.map_fn(groups.decode, versions, fn_output_signature=tf.float32)
             decoded = tf.ensure_shape(decoded, (versions.shape[0], *image_shape))
             return decoded, groups.decode_map(y)[..., 0] if groups.decode_map else y
 

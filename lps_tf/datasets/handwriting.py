@@ -1,0 +1,69 @@
+"""What the paper does to handwritten digits: MNIST and its stand-in alike."""
+
+import math
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from lps_tf import geometry
+from lps_tf.datasets.base import PairData
+from lps_tf.datasets.drawn import Split, pair_data
+
+#: Of images (28, 28, 1) in [0, 1]: train, validation, test.
+Splits = tuple[Split, Split, Split]
+_PAD = 7
+
+
+def rts_data(source: str, splits: Splits, **options: Any) -> PairData:
+    """Digits on a 42x42 canvas, rotated, translated and scaled."""
+    pad = ((0, 0), (_PAD, _PAD), (_PAD, _PAD), (0, 0))
+    padded = [Split(np.pad(s.images, pad), s.labels) for s in splits]
+    return pair_data(f"{source}, RTS", *padded, perturb_rts, **options)
+
+
+def linf_data(source: str, splits: Splits, **options: Any) -> PairData:
+    """Digits with uniform noise in +-0.3 on every pixel."""
+    return pair_data(f"{source}, l-infinity", *splits, perturb_linf, **options)
+
+
+def perturb_rts(x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """A random rotation, scaling and translation of each image.
+
+    Args:
+        x: images (batch, height, width, channels) whose border is background.
+        seed: two int32.
+
+    Returns:
+        Images of the same shape.
+    """
+    height, width = x.shape[1:3]
+    n = tf.shape(x)[0]
+    seeds = tf.random.split(seed, 4)
+    angle = tf.random.stateless_uniform((n,), seeds[0], -math.pi / 4, math.pi / 4)
+    scale = tf.random.stateless_uniform((n,), seeds[1], 0.7, 1.3)
+    down, right = (
+        tf.cast(
+            tf.random.stateless_uniform((n,), s, -_PAD, _PAD + 1, tf.int32), tf.float32
+        )
+        for s in (seeds[2], seeds[3])
+    )
+    # From output to input coordinates: undo the translation, then the rotation and
+    # the scaling about the centre.
+    # Coordinates are normalised: `tall` keeps a rotation one where height and width
+    # differ.
+    dx, dy, tall = 2 * right / width, 2 * down / height, height / width
+    cos, sin = tf.cos(angle) / scale, tf.sin(angle) / scale
+    rows = [
+        *(cos, tall * sin, -cos * dx - tall * sin * dy),
+        *(-sin / tall, cos, sin / tall * dx - cos * dy),
+    ]
+    matrices = tf.reshape(tf.stack(rows, -1), (-1, 1, 2, 3))
+    moved = geometry.affine_sample(geometry.neighbour_table(x), matrices, height, width)
+    return tf.clip_by_value(moved, 0.0, 1.0)
+
+
+def perturb_linf(x: tf.Tensor, seed: tf.Tensor, epsilon: float = 0.3) -> tf.Tensor:
+    """Uniform noise in +-epsilon on every pixel, clipped to [0, 1]."""
+    noise = tf.random.stateless_uniform(tf.shape(x), seed, -epsilon, epsilon)
+    return tf.clip_by_value(x + noise, 0.0, 1.0)

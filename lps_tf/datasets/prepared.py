@@ -1,0 +1,55 @@
+"""Image data sets that TensorFlow Datasets has prepared on this machine."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lps_tf.datasets.missing import missing
+
+
+def builder(name: str, data_dir: str | Path | None, stand_in: str) -> Any:
+    """The TFDS builder of a data set that is there.
+
+    Args:
+        name: of the data set, with its config if it has one.
+        data_dir: where TFDS keeps its data sets, default its own folder.
+        stand_in: functions of `lps_tf.datasets` that need no download.
+
+    Raises:
+        FileNotFoundError: if it is not there: nothing downloads silently.
+    """
+    import tensorflow_datasets as tfds
+
+    found = tfds.builder(name, data_dir=data_dir)
+    if not found.data_path.exists():
+        raise missing(
+            name,
+            where=str(found.data_path),
+            how=f"`tfds build {name}`, which downloads it",
+            stand_in=stand_in,
+        )
+    return found
+
+
+def held_out(builder: Any, share: int) -> tuple[Any, Any, Any]:
+    """Splits (train, validation, test): the last of `share` parts of train validates.
+
+    60 leaves 59,000 and 1,000 of MNIST, 50 leaves 49,000 and 1,000 of CIFAR-10.
+    """
+    import tensorflow_datasets as tfds
+
+    count = builder.info.splits["train"].num_examples
+    kept = count - round(count / share)
+    return (
+        tfds.core.ReadInstruction("train", to=kept, unit="abs"),
+        tfds.core.ReadInstruction("train", from_=kept, unit="abs"),
+        "test",
+    )
+
+
+def arrays(builder: Any, split: Any) -> tuple[np.ndarray, np.ndarray]:
+    """All images (n, h, w, c) uint8 of a split, and their labels (n,)."""
+    data = builder.as_dataset(split=split, as_supervised=True).batch(1024)
+    images, labels = zip(*data.as_numpy_iterator(), strict=True)
+    return np.concatenate(images), np.concatenate(labels)
