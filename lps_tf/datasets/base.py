@@ -16,6 +16,7 @@ class PairData:
     Where a label is a map, y is (batch, height, width). `perturbations` names the
     versions in `test_groups`, if they have names, and `unseen_perturbations` those in
     `unseen_groups`: perturbations of the test images that no training data has.
+    `class_names` names the labels, if they have names.
     """
 
     name: str
@@ -32,6 +33,7 @@ class PairData:
     perturbations: tuple[str, ...] = ()
     unseen_groups: tf.data.Dataset | None = None
     unseen_perturbations: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
 
 
 def even_batch(n: int, batch_size: int) -> int:

@@ -78,7 +78,8 @@ def grouped_data(
             f"batch_size={batch_size}, images={int(groups.train.cardinality())}"
         )
 
-    image_shape = tuple(groups.decode(next(iter(groups.test))[0]).shape)
+    decoded = groups.test.map(lambda x, *_: groups.decode(x))  # not yet read
+    image_shape = tuple(decoded.element_spec.shape)
 
     def pair(x: tf.Tensor, x_perturbed: tf.Tensor) -> tuple:
         return groups.decode(x), groups.decode(x_perturbed)

@@ -131,13 +131,19 @@ def _data(
     augment: bool,
     seed: int,
 ) -> PairData:
+    import tensorflow_datasets as tfds
+
+    # Each of a PairData's pipelines would fill a cache of its own.
+    config = tfds.ReadConfig(try_autocache=False)
+
     def groups(which: str, split: str) -> tf.data.Dataset:
-        data = builders[which].as_dataset(split=split, shuffle_files=split == "train")
+        data = builders[which].as_dataset(split=split, read_config=config)
         return data.map(lambda d: (d["image"], d["corrupted"], d["label"]))
 
-    for builder in builders.values():
-        if not builder.data_path.exists():
-            builder.download_and_prepare()
+    for builder in builders.values():  # those that are prepared stay as they are
+        builder.download_and_prepare(
+            download_config=tfds.download.DownloadConfig(try_download_gcs=False)
+        )
     return grouped_data(
         name,
         builders["paper"].info.features["label"].num_classes,

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from lps_tf.networks.layers import (
-    BATCH_NORM,
+    BatchNorm,
     conv,
     dense,
     flatten_channels_first,
@@ -47,7 +47,7 @@ class NormConv(keras.layers.Layer):
     def __init__(self, filters: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.filters = filters
-        self.norm = keras.layers.BatchNormalization(**BATCH_NORM)
+        self.norm = BatchNorm()
         self.conv = conv(filters, use_bias=False)
 
     def build(self, input_shape: Sequence[int]) -> None:
@@ -114,7 +114,7 @@ class ResidualEncoder(_Sized):
         narrow = self.sizes["narrow"]
         self.last = NormConv(narrow)
         self.last.build((*input_shape[:3], self.sizes["wide"]))
-        self.norm = keras.layers.BatchNormalization(**BATCH_NORM)
+        self.norm = BatchNorm()
         self.norm.build((*input_shape[:3], narrow))
         self.mean, self.log_variance = dense(self.latent_dim), dense(self.latent_dim)
         for head in (self.mean, self.log_variance):

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from lps_tf import geometry
 from lps_tf.networks.layers import (
-    BATCH_NORM,
+    BatchNorm,
     NarrowConv2D,
     dense,
     flatten_channels_first,
@@ -52,7 +52,7 @@ class ConvBlock(keras.layers.Layer):
     def build(self, input_shape: tuple) -> None:
         """Makes the layers for the input's channels."""
         channels = input_shape[-1]
-        self.norms = [keras.layers.BatchNormalization(**BATCH_NORM) for _ in range(2)]
+        self.norms = [BatchNorm() for _ in range(2)]
         self.convs = [NarrowConv2D(channels, 5) for _ in range(2)]
         batch, height, width, _ = input_shape
         for norm, conv in zip(self.norms, self.convs, strict=True):

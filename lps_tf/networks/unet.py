@@ -5,13 +5,15 @@ columns apart: two small constant matrices each, whatever the size, with exact
 gradients under XLA. Sizes need not be known when a graph is traced.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from lps_tf.networks.layers import BATCH_NORM, conv, register
+from lps_tf.networks.layers import BatchNorm, conv, register
 
 #: A number, or a scalar tensor where a graph does not know its sizes yet.
 Size = int | tf.Tensor
@@ -25,6 +27,22 @@ def size_of(x: tf.Tensor) -> tuple[Size, Size]:
     )
 
 
+def _constant(matrix: Callable[..., tf.Tensor]) -> Callable[..., Any]:
+    """Works the matrix out once, outside of the graph, if the sizes are numbers."""
+
+    @functools.cache
+    def known(*sizes: int) -> np.ndarray:
+        with tf.init_scope():
+            return matrix(*sizes).numpy()
+
+    @functools.wraps(matrix)
+    def either(*sizes: Size) -> tf.Tensor | np.ndarray:
+        return (matrix if any(map(tf.is_tensor, sizes)) else known)(*sizes)
+
+    return either
+
+
+@_constant
 def pool_matrix(size: Size, cells: int) -> tf.Tensor:
     """Adaptive average pooling of an axis, (cells, size).
 
@@ -36,6 +54,7 @@ def pool_matrix(size: Size, cells: int) -> tf.Tensor:
     return inside / tf.cast(end - first, tf.float32)
 
 
+@_constant
 def resize_matrix(size: Size, new: Size, corners: bool = False) -> tf.Tensor:
     """Bilinear resizing of an axis, (new, size), without antialiasing.
 
@@ -71,7 +90,7 @@ class DoubleConv(keras.layers.Layer):
         self.middle = middle
         self.filters = filters
         self.convs = [conv(middle), conv(filters)]
-        self.norms = [keras.layers.BatchNormalization(**BATCH_NORM) for _ in range(2)]
+        self.norms = [BatchNorm() for _ in range(2)]
 
     def build(self, input_shape: Sequence[int]) -> None:
         """Makes the weights for maps (batch, height, width, channels)."""
@@ -180,7 +199,7 @@ class UnetDecoder(keras.layers.Layer):
         for skip, step in zip(maps[-2::-1], self.steps, strict=True):
             axes = []
             for small, large in zip(size_of(x), size_of(skip), strict=True):
-                double = resize_matrix(small, 2 * small, corners=True)
+                double = resize_matrix(small, 2 * small, True)
                 # An odd size lost a row or column in pooling: zeros stand for it.
                 axes.append(tf.pad(double, [[0, large - 2 * small], [0, 0]]))
             x = tf.concat([skip, apply_axes(x, *axes)], -1)
