@@ -133,7 +133,8 @@ def image_shape_of(data: Any) -> tuple[int, int, int] | None:
 # The two kinds of data set that `fit` takes. Checks that need the numbers run in
 # the input pipeline, beside training, so that every batch is looked at.
 
-_MARK = "lps_tf check:"
+#: In a message of the input pipeline, before what `readable` shows of it.
+MARK = "lps_tf check:"
 
 
 def pair_dataset(data: Any, y: Any = None) -> Any:
@@ -187,9 +188,9 @@ def readable(method: Callable, x: Any, y: Any, kwargs: dict) -> Any:
         return method(x, y, **kwargs)
     except tf.errors.InvalidArgumentError as error:
         message = str(error)
-        if _MARK not in message:
+        if MARK not in message:
             raise
-        message = message.split(_MARK)[1].split("\n")[0]
+        message = message.split(MARK)[1].split("\n")[0]
         # TensorFlow prints each part of the message in brackets of its own.
         raise ValueError(message.replace("] [", " ").strip(" []")) from None
 
@@ -211,7 +212,7 @@ def _mapped(data: tf.data.Dataset, check: Callable) -> tf.data.Dataset:
 
 
 def _assert(value: tf.Tensor, condition: tf.Tensor, *message: Any) -> tf.Tensor:
-    with tf.control_dependencies([tf.debugging.Assert(condition, [_MARK, *message])]):
+    with tf.control_dependencies([tf.debugging.Assert(condition, [MARK, *message])]):
         return tf.identity(value)
 
 

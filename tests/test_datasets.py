@@ -10,8 +10,8 @@ from skimage.transform import AffineTransform, warp
 from sklearn.datasets import load_digits
 
 from lps_tf.datasets import digits_linf, digits_rts
-from lps_tf.datasets.handwriting import perturb_linf, perturb_rts
 from lps_tf.datasets.drawn import Split, pair_data
+from lps_tf.datasets.handwriting import perturb_linf, perturb_rts
 
 SIZES = {"train": 1297, "val": 200, "test": 300}
 SOURCES = {"rts": digits_rts, "linf": digits_linf}

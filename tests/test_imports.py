@@ -121,6 +121,15 @@ def test_the_check_of_exported_models_imports_nothing_of_ours():
     assert imported_files(PACKAGE / "templates" / "check_saved_models.py") == set()
 
 
+def test_importing_the_package_imports_nothing_slow_that_few_need():
+    code = "import sys, lps_tf; print([m for m in ('torch', 'tensorflow_datasets') "
+    code += "if m in sys.modules])"
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True
+    )
+    assert run.stdout.decode().strip() == "[]"
+
+
 def test_every_public_name_is_there():
     assert len(set(lps_tf.__all__)) == len(lps_tf.__all__)
     for name in lps_tf.__all__:

@@ -152,6 +152,7 @@ def test_stored_versions_are_those_of_the_generator(data_dir, cifar):
 def test_photos_give_the_same_structures_as_cifar10(cifar, tmp_path):
     photos = lps.datasets.photos(batch_size=8, patches=(3, 1, 2), data_dir=tmp_path)
     assert "photo patches (scikit-image)" in photos.name and photos.classes == 11
+    assert photos.class_names[:2] == ("astronaut", "cat")
     for name in ("train_pairs", "val_pairs", "train", "train_perturbed", "test_groups"):
         one, other = (getattr(data, name).element_spec for data in (photos, cifar))
         assert [s.shape[1:] for s in one] == [s.shape[1:] for s in other]

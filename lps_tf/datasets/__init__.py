@@ -3,6 +3,7 @@
 from lps_tf.datasets import pairing
 from lps_tf.datasets.base import PairData
 from lps_tf.datasets.digits import digits_linf, digits_rts
+from lps_tf.datasets.folders import paired_folders
 from lps_tf.datasets.lighting import multi_illumination, scenes
 from lps_tf.datasets.mnist import mnist_linf, mnist_rts
 from lps_tf.datasets.photographs import cifar10_corrupted, cifar10_published, photos
@@ -16,6 +17,7 @@ __all__ = [
     "mnist_linf",
     "mnist_rts",
     "multi_illumination",
+    "paired_folders",
     "pairing",
     "photos",
     "scenes",

@@ -5,6 +5,7 @@ Both are read by the same code and give the same structures. x is a scene under 
 material each pixel shows. Images are kept as JPEG or PNG until they are drawn.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,7 +72,7 @@ def multi_illumination(
     return _lighting_data(
         builder,
         f"Multi-Illumination mip {mip}",
-        len(builders.CLASSES),
+        builders.CLASSES,
         manual,
         pairing=pairing,
         batch_size=batch_size,
@@ -121,7 +122,7 @@ def scenes(
     return _lighting_data(
         builders.builder(config, data_dir),
         f"{rendering.SOURCE}, {config.height}x{config.width}",
-        len(MATERIALS),
+        MATERIALS,
         None,
         pairing=pairing,
         batch_size=batch_size,
@@ -133,7 +134,7 @@ def scenes(
 def _lighting_data(
     builder: "tfds.core.DatasetBuilder",
     name: str,
-    classes: int,
+    class_names: tuple[str, ...],
     manual_dir: Path | None,
     *,
     pairing: str,
@@ -161,9 +162,9 @@ def _lighting_data(
         labels = tf.ensure_shape(tf.io.decode_png(labels, 1), (height, width, 1))
         return tf.cast(labels, tf.int32)
 
-    return grouped_data(
+    data = grouped_data(
         name,
-        classes,
+        len(class_names),
         Groups(
             *(_groups(builder, s) for s in ("train", "validation", "test")),
             decode,
@@ -178,6 +179,7 @@ def _lighting_data(
         seed=seed,
         perturbations=tuple(f"light {i}" for i in range(1, lights)),
     )
+    return replace(data, class_names=tuple(class_names))
 
 
 def _groups(builder: "tfds.core.DatasetBuilder", split: str) -> tf.data.Dataset:

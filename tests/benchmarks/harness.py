@@ -68,7 +68,7 @@ def cores() -> int:
 def measure(benchmark: Benchmark, seconds: float = 1.0, rounds: int = 5) -> dict:
     """Runs the sides in turns, so that the machine's noise reaches all of them.
 
-    Each side first runs twice uncounted, which is when it compiles. Every side may
+    Each side first runs a little uncounted, which is when it compiles. Every side may
     use all cores.
 
     Args:
@@ -121,7 +121,11 @@ def _calls(work: Work, seconds: float) -> int:
     """Warms a side up and returns how many calls fill the time."""
     work()
     work()
-    return max(1, round(seconds / _duration(work, 1)))
+    calls = 1
+    # One call does not tell how long many take: a pipeline has a few batches ready.
+    while (spent := _duration(work, calls)) < seconds / 2:
+        calls *= 2
+    return max(1, round(calls * seconds / spent))
 
 
 def _duration(work: Work, calls: int) -> float:
