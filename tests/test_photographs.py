@@ -148,6 +148,21 @@ def test_stored_versions_are_those_of_the_generator(data_dir, cifar):
     assert unseen.shape[1:] == (3, 32, 32, 3)
 
 
+def test_the_published_corruptions_are_read_by_our_names(tmp_path):
+    colour = tfds.features.Image(shape=(32, 32, 3))
+    label = tfds.features.ClassLabel(num_classes=10)
+    test = images_with_labels(6, (32, 32, 3), 10, 5)
+    name = "cifar10_corrupted/frosted_glass_blur_3"  # its name for glass blur
+    features = {"image": colour, "label": label}
+    config = tfds.core.BuilderConfig(name="frosted_glass_blur_3")
+    prepare(name, features, {"test": test}, tmp_path, config)
+    data = lps.datasets.cifar10_published("glass_blur", 3, 4, tmp_path)
+    x, y = (np.concatenate(part) for part in zip(*data, strict=True))
+    expected = {image.tobytes(): k for image, k in zip(*test.values(), strict=True)}
+    found = {np.uint8(i.round()).tobytes(): k for i, k in zip(x * 255, y, strict=True)}
+    assert x.dtype == np.float32 and found == expected
+
+
 @pytest.mark.slow
 def test_photos_give_the_same_structures_as_cifar10(cifar, tmp_path):
     photos = lps.datasets.photos(batch_size=8, patches=(3, 1, 2), data_dir=tmp_path)

@@ -4,6 +4,7 @@ They are the offline stand-in for CIFAR-10: 32x32 colour patches of 11 photograp
 the class is the photograph. Every report names them "photo patches (scikit-image)".
 """
 
+import functools
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -52,10 +53,8 @@ def patches(
     """
     number = {"train": 0, "validation": 1, "test": 2}[split]
     sources = []
-    for label, load in enumerate(_PHOTOGRAPHS.values()):
-        photograph = load()
-        if photograph.ndim == 2:
-            photograph = np.repeat(photograph[..., None], 3, 2)
+    for label, name in enumerate(CLASSES):
+        photograph = _photograph(name)
         random = np.random.RandomState([seed, number, label])
         blocks = division(photograph.shape[:2], np.random.RandomState([seed, label]))
         sources.append((photograph, blocks[number], random))
@@ -80,6 +79,12 @@ def division(
     order = [blocks[i] for i in random.permutation(len(blocks))]
     share = max(2, round(len(blocks) / 6))
     return order[2 * share :], order[:share], order[share : 2 * share]
+
+
+@functools.cache
+def _photograph(name: str) -> np.ndarray:
+    image = _PHOTOGRAPHS[name]()
+    return np.repeat(image[..., None], 3, 2) if image.ndim == 2 else image
 
 
 def _patch(
