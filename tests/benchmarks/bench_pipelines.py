@@ -34,6 +34,26 @@ def scenes(folder: str, batch_size: int):
     )
 
 
+def folders(folder: str, batch_size: int):
+    """Two folders of small PNG files, decoded as they come."""
+    from pathlib import Path
+
+    import numpy as np
+    from PIL import Image
+
+    import lps_tf as lps
+
+    random = np.random.RandomState(0)
+    for name in ("clean", "perturbed"):
+        (Path(folder) / name).mkdir()
+        for i in range(400):
+            image = random.randint(0, 256, (32, 32, 3)).astype(np.uint8)
+            Image.fromarray(image).save(Path(folder) / name / f"{i}.png")
+    return lps.datasets.paired_folders(
+        f"{folder}/clean", f"{folder}/perturbed", batch_size=batch_size
+    )
+
+
 def feeding(source, network: str, batch_size: int) -> Sides:
     """A batch of training pairs, against a step of the network on such a batch."""
     from tests.benchmarks.bench_training import our_step
@@ -59,6 +79,7 @@ BENCHMARKS = [
     for source, network, batch_size in (
         (digits, "mnist_stn", 128),
         (photos, "cifar10_residual", 32),
+        (folders, "cifar10_residual", 32),
         (scenes, "mi_unet", 4),
     )
 ]
