@@ -172,11 +172,10 @@ def test_unet_set_goes_on_at_a_larger_size_from_the_smaller_ones_weights(tmp_pat
     before = pset.evaluate(data((66, 94)), return_dict=True, verbose=0)
     pset.fit(data((33, 47)), epochs=25, verbose=0)
     start = pset.evaluate(data((66, 94)), return_dict=True, verbose=0)
-    # What was learned on small images holds on large ones ...
+    # What was learned on small images holds on large ones, and training goes on.
     assert start["reconstruction"] < 0.75 * before["reconstruction"]
-    pset.fit(data((66, 94)), epochs=5, verbose=0)
-    end = pset.evaluate(data((66, 94)), return_dict=True, verbose=0)
-    assert end["reconstruction"] < start["reconstruction"]  # ... and goes on
+    history = pset.fit(data((66, 94)), epochs=8, verbose=0).history
+    assert history["reconstruction"][-1] < history["reconstruction"][0]
     # Files take any size as well, SavedModels among them.
     pset.save(tmp_path / "set.keras")
     again = keras.models.load_model(tmp_path / "set.keras")
@@ -235,7 +234,8 @@ def test_a_classifier_gives_the_same_logits_in_any_batch_and_under_xla(name):
     model, shape = new_classifier(name)
     x = pictures(5, shape)
     logits = model(x, training=False)
-    assert logits.shape == (5, *model.output_shape[1:]) and model.output_shape[-1] == 3
+    assert logits.shape.is_compatible_with(model.output_shape)
+    assert len(logits) == 5 and model.output_shape[-1] == 3
     np.testing.assert_allclose(model(x[:2], training=False), logits[:2], atol=1e-5)
     compiled = tf.function(model, jit_compile=True, autograph=False)
     np.testing.assert_allclose(compiled(x, training=False), logits, atol=1e-4)
