@@ -14,6 +14,7 @@ from lps_tf import (
     latent,
     likelihoods,
     networks,
+    objectives,
     original,
     plots,
     quality,
@@ -23,18 +24,32 @@ from lps_tf import (
 from lps_tf._version import __version__
 from lps_tf.export import export
 from lps_tf.perturbation_set import PerturbationSet
-from lps_tf.perturbations import LatentAugmentation, LatentNoise, LatentPGD
+from lps_tf.perturbations import (
+    AttackResult,
+    LatentAPGD,
+    LatentAugmentation,
+    LatentNoise,
+    LatentPGD,
+    RandomSearch,
+    SmoothedPGD,
+    WorstOfGroup,
+)
 from lps_tf.robust_classifier import RobustClassifier
 from lps_tf.smoothing import Certificate, SmoothedClassifier
 
 __all__ = [
+    "AttackResult",
     "Certificate",
+    "LatentAPGD",
     "LatentAugmentation",
     "LatentNoise",
     "LatentPGD",
     "PerturbationSet",
+    "RandomSearch",
     "RobustClassifier",
     "SmoothedClassifier",
+    "SmoothedPGD",
+    "WorstOfGroup",
     "__version__",
     "corruptions",
     "datasets",
@@ -42,6 +57,7 @@ __all__ = [
     "latent",
     "likelihoods",
     "networks",
+    "objectives",
     "original",
     "plots",
     "quality",

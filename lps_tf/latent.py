@@ -6,6 +6,7 @@ whatever their shape: the first axis is the batch, the rest is one vector.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -42,35 +43,32 @@ def project(u: tf.Tensor, radius: float | tf.Tensor) -> tf.Tensor:
     return _scale(u, tf.minimum(1.0, radius / tf.maximum(norm(u), _TINY)))
 
 
-def ascent_step(
-    objective: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor | bool]],
-    u: tf.Tensor,
-    step: float | tf.Tensor,
-    radius: float | tf.Tensor,
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """One step of projected gradient ascent, the loop body of every latent attack.
+def where(condition: tf.Tensor, u: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
+    """Of each example, the rows of `u` where the condition (batch,) holds."""
+    condition = tf.reshape(condition, [-1] + [1] * (u.shape.rank - 1))
+    return tf.where(condition, u, other)
+
+
+def ascent_direction(
+    objective: Callable[[tf.Tensor], tuple[tf.Tensor, Any]], u: tf.Tensor
+) -> tuple[tf.Tensor, Any, tf.Tensor]:
+    """Where every latent attack goes: the unit gradient of an objective.
 
     Only the latent is watched, so no gradient of a weight is computed.
 
     Args:
-        objective: maps latents to one value per example, (batch,), and whether the
-            example should still move, (batch,) or True for all.
+        objective: maps latents to one value per example, (batch,), and anything else.
         u: latents, (batch, ...).
-        step: length of the step; negative to descend.
-        radius: of the ball.
 
     Returns:
-        The next latents, the objective at `u`, and the unit gradient there.
+        The values at `u`, what else the objective gave, and each example's gradient
+        divided by its norm.
     """
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(u)
-        value, moving = objective(u)
+        value, rest = objective(u)
         total = tf.reduce_sum(value)
-    direction = unit(tape.gradient(total, u))
-    moved = project(u + step * direction, radius)
-    moving = tf.broadcast_to(moving, tf.shape(value))
-    moving = tf.reshape(moving, [-1] + [1] * (u.shape.rank - 1))
-    return tf.where(moving, moved, u), value, direction
+    return value, rest, unit(tape.gradient(total, u))
 
 
 def next_seed(generator: keras.random.SeedGenerator) -> tf.Tensor:
@@ -84,6 +82,24 @@ def replica_seed(seed: tf.Tensor) -> tf.Tensor:
     if context is not None and context.num_replicas_in_sync > 1:
         seed = fold_in(seed, context.replica_id_in_sync_group)
     return seed
+
+
+class Seeds:
+    """Seeds for the draws of calls: those given, or one's own next ones.
+
+    Args:
+        seed: makes the draws of two objects that are given the same seeds differ.
+    """
+
+    def __init__(self, seed: int):
+        self._seed = seed
+        self._generator = keras.random.SeedGenerator(seed)
+
+    def __call__(self, given: tf.Tensor | None) -> tf.Tensor:
+        """Two int32."""
+        if given is None:
+            return next_seed(self._generator)
+        return fold_in(given, self._seed)
 
 
 # Random bits, of a generator that is named, are the same with and without XLA.

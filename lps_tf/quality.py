@@ -236,11 +236,12 @@ def _turn(
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """A gradient step from u, and the best latents so far with u among them."""
 
-    def error(u: tf.Tensor) -> tuple[tf.Tensor, bool]:
-        return _squared_error(pset.decode(conditioned, u), target), True
+    def error(u: tf.Tensor) -> tuple[tf.Tensor, None]:
+        return _squared_error(pset.decode(conditioned, u), target), None
 
     with pset.uncompiled():
-        moved, value, _ = latent.ascent_step(error, u, step, radius)
+        value, _, direction = latent.ascent_direction(error, u)
+    moved = latent.project(u + step * direction, radius)
     value *= tf.sign(step)
     best_u = tf.where((value > best)[:, None], u, best_u)
     return moved, tf.maximum(best, value), best_u

@@ -86,7 +86,150 @@ def test_adversarial_training_with_a_learned_set(tiny_set, images, labels):
     # Frozen, and neither trained nor saved with the classifier.
     for a, b in zip(before, tiny_set.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert len(robust.weights) == len(classifier.weights)
+    own = {"draws", "epoch"}
+    assert len(robust.weights) == len(classifier.weights) + len(own)
+
+
+class Counting:
+    """Rolls by its call's seed, so that what it was given shows in the images."""
+
+    views = 1
+
+    def __init__(self):
+        self.targets = []
+
+    def __call__(self, classifier, x, y, seed):
+        self.targets.append(y)
+        return tf.roll(x, seed[0] % 12, axis=2)
+
+
+def fraction_of_shift(images, views, shift):
+    """Which images of a batch are rolled by that much."""
+    rolled = np.roll(images, shift, 2)
+    return [np.allclose(v, r) for v, r in zip(views, rolled, strict=True)]
+
+
+def test_a_part_of_the_batch_stays_clean(images, labels):
+    classifier, _ = classifier_and_data(images, labels)
+    robust = lps.RobustClassifier(classifier, shift, clean_fraction=0.4)
+    robust.compile()
+    views = robust._perturbed(tf.constant(images), tf.constant(labels), training=True)
+    rolled = fraction_of_shift(images, views[0].numpy(), 2)
+    assert rolled == [False] * 2 + [True] * 4  # 0.4 of 6, rounded down
+    np.testing.assert_array_equal(views[0][:2], images[:2])
+    views = robust._perturbed(tf.constant(images), tf.constant(labels), training=False)
+    assert all(fraction_of_shift(images, views[0].numpy(), 2))
+
+
+def test_warm_up_epochs_are_trained_without_the_perturbation(images, labels):
+    def weights_after(epochs, **arguments):
+        keras.utils.set_random_seed(3)
+        classifier, data = classifier_and_data(images, labels)
+        robust = lps.RobustClassifier(classifier, **arguments)
+        robust.compile(keras.optimizers.SGD(0.1))
+        logs = robust.fit(data, epochs=epochs, verbose=0).history
+        return classifier.get_weights(), logs["loss"]
+
+    warm, losses = weights_after(2, perturbation=shift, warmup_epochs=2)
+    plain, plain_losses = weights_after(2)
+    for a, b in zip(warm, plain, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+    np.testing.assert_allclose(losses, plain_losses, rtol=1e-6)
+    third = weights_after(3, perturbation=shift, warmup_epochs=2)[1][2]
+    assert abs(third - weights_after(3)[1][2]) > 1e-4
+
+
+def test_seeds_of_training_go_on_and_those_of_evaluation_start_again(images, labels):
+    classifier, data = classifier_and_data(images, labels)
+    robust = lps.RobustClassifier(classifier, Counting())
+    robust.compile()
+    x, y = tf.constant(images), tf.constant(labels)
+    shifts = []
+    for _ in range(3):
+        view = robust._perturbed(x, y, training=True)[0]
+        shifts += [s for s in range(12) if np.allclose(np.roll(images, s, 2), view)]
+    assert shifts == [1, 2, 3]
+    first = robust.evaluate(data, verbose=0, return_dict=True)
+    assert robust.evaluate(data, verbose=0, return_dict=True) == first
+    assert robust._draws.numpy()[0] == 3  # of training: untouched
+
+
+def test_the_count_of_draws_is_saved(images, labels, tmp_path):
+    classifier, data = classifier_and_data(images, labels)
+    robust = lps.RobustClassifier(classifier, Counting())
+    robust.compile()
+    robust.fit(data, epochs=2, verbose=0)
+    robust.save(tmp_path / "robust.keras")
+    again = keras.models.load_model(tmp_path / "robust.keras")
+    np.testing.assert_array_equal(again._draws, robust._draws)
+    assert robust._draws.numpy()[0] == 2
+
+
+@pytest.mark.parametrize(
+    "objective", ["Trades", "Mart", "Consistency", "WorstLoss", "PerturbedLoss"]
+)
+def test_objectives_train_on_views(tiny_set, images, labels, objective):
+    classifier, data = classifier_and_data(images, labels)
+    noise = lps.LatentNoise(tiny_set, 0.5, views=2)
+    robust = lps.RobustClassifier(
+        classifier, noise, getattr(lps.objectives, objective)()
+    )
+    robust.compile(keras.optimizers.Adam(1e-2))
+    logs = robust.fit(data, epochs=12, verbose=0).history
+    assert logs["loss"][-1] < logs["loss"][0]
+    assert np.isfinite(logs["loss"]).all()
+    clean = {"clean_loss", "clean_accuracy"} <= set(logs)
+    assert clean == (objective in ("Trades", "Mart", "WorstLoss"))
+
+
+def test_trades_attacks_the_predictions_on_clean_images(images, labels):
+    classifier, _ = classifier_and_data(images, labels)
+    perturbation = Counting()
+    robust = lps.RobustClassifier(classifier, perturbation, lps.objectives.Trades())
+    robust.compile()
+    robust._perturbed(tf.constant(images), tf.constant(labels), training=True)
+    expected = tf.nn.softmax(classifier(images))
+    np.testing.assert_allclose(perturbation.targets[-1], expected, rtol=1e-5)
+
+
+def test_logs_of_views_are_their_means(images, labels):
+    def two(classifier, x, y):
+        return tf.stack([tf.roll(x, 2, 2), tf.roll(x, 5, 2)])
+
+    classifier, data = classifier_and_data(images, labels)
+    robust = lps.RobustClassifier(classifier, two)
+    robust.compile()
+    logs = robust.evaluate(data, verbose=0, return_dict=True)
+    rolled = [np.roll(images, s, 2) for s in (2, 5)]
+    losses = [cross_entropy(classifier, x, labels).mean() for x in rolled]
+    right = [classifier(x).numpy().argmax(1) == labels for x in rolled]
+    assert logs["robust_loss"] == pytest.approx(np.mean(losses), rel=1e-4)
+    assert logs["robust_accuracy"] == pytest.approx(np.mean(right))
+
+
+def test_mean_iou_is_that_of_sets_of_pixels(images):
+    # Defect 6: the original takes bitwise and / or of the labels themselves, of which
+    # 1 and 2 share no bit but 1 and 3 do.
+    segmenter = keras.Sequential([keras.Input((12, 12, 1)), keras.layers.Conv2D(4, 1)])
+    answers = segmenter(images).numpy().argmax(-1)
+    labels = np.random.RandomState(0).choice([1, 3], answers.shape)
+    labels[:, :6] = answers[:, :6]
+    data = tf.data.Dataset.from_tensor_slices((images, labels)).batch(2)
+    robust = lps.RobustClassifier(segmenter)
+    robust.compile(metrics=["accuracy", "mean_iou"])
+    logs = robust.evaluate(data, verbose=0, return_dict=True)
+    ious = []
+    for c in range(4):
+        pair = {
+            frozenset(zip(*np.nonzero(a == c), strict=True)) for a in (answers, labels)
+        }
+        union = frozenset.union(*pair)
+        if union:
+            ious.append(len(frozenset.intersection(*pair)) / len(union))
+    assert logs["clean_mean_iou"] == pytest.approx(np.mean(ious), rel=1e-5)
+    assert logs["clean_accuracy"] == pytest.approx((answers == labels).mean(), rel=1e-5)
+    bitwise = (answers & labels).sum() / (answers | labels).sum()
+    assert abs(bitwise - np.mean(ious)) > 0.05
 
 
 def test_segmentation_losses_are_means_over_pixels(images):
@@ -141,6 +284,14 @@ def test_metrics_are_tracked_twice(images, labels):
 
 def test_errors(images, labels):
     classifier, _ = classifier_and_data(images, labels)
+    for fraction in (-0.1, 1.0):
+        with pytest.raises(ValueError, match="`clean_fraction` must be at least 0"):
+            lps.RobustClassifier(classifier, shift, clean_fraction=fraction)
+    with pytest.raises(ValueError, match="`warmup_epochs` must be a whole number"):
+        lps.RobustClassifier(classifier, shift, warmup_epochs=-1)
+    unbuilt = lps.RobustClassifier(keras.Sequential([keras.layers.Conv2D(2, 1)]))
+    with pytest.raises(ValueError, match="build the classifier first"):
+        unbuilt.compile(metrics=["mean_iou"])
     robust = lps.RobustClassifier(classifier)
     for loss in ("sparse_categorical_crossentropy", lambda y, p: 0):
         with pytest.raises(ValueError, match="must be a keras.losses.Loss of logits"):

@@ -1,0 +1,58 @@
+"""What an attack ascends: losses of logits, one value for each prediction."""
+
+import tensorflow as tf
+
+
+def cross_entropy(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    """Cross-entropy of each prediction.
+
+    Args:
+        logits: (batch, ..., classes).
+        y: integer labels (batch, ...), or probabilities of the shape of the logits.
+            From the probabilities f(x), its gradient is that of KL(f(x) || f(x')).
+
+    Returns:
+        (batch, ...).
+    """
+    if soft(y):
+        return tf.nn.softmax_cross_entropy_with_logits(y, logits)
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits)
+
+
+def difference_of_logits_ratio(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    """DLR (Croce and Hein 2020): margin of the best wrong class over a spread.
+
+    The spread, the difference of the largest and the third largest logit, makes it
+    blind to the scale of the logits, on which gradients of cross-entropy vanish. With
+    two classes there is no third, and it is the plain margin.
+
+    Args:
+        logits: (batch, ..., classes).
+        y: integer labels, (batch, ...).
+
+    Returns:
+        (batch, ...); positive where the answer is wrong.
+    """
+    classes = logits.shape[-1]
+
+    def without(logits: tf.Tensor, which: tf.Tensor) -> tf.Tensor:
+        # Finite, because 0 * infinity would be NaN in a gradient.
+        return logits - 1e9 * tf.one_hot(which, classes)
+
+    own = tf.reduce_sum(logits * tf.one_hot(y, classes), -1)
+    margin = tf.reduce_max(without(logits, y), -1) - own
+    if classes < 3:
+        return margin
+    rest = without(logits, tf.argmax(logits, -1))
+    third = tf.reduce_max(without(rest, tf.argmax(rest, -1)), -1)
+    return margin / (tf.reduce_max(logits, -1) - third + 1e-12)
+
+
+def soft(y: tf.Tensor) -> bool:
+    """Whether labels are probabilities, not classes."""
+    return y.dtype.is_floating
+
+
+def over_image(values: tf.Tensor) -> tf.Tensor:
+    """Summed over all but the batch: a segmenter's pixels count together."""
+    return tf.reduce_sum(values, list(range(1, values.shape.rank)))
