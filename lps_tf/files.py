@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ def atomically(path: str | Path, write: Callable[[Path], Any]) -> Path:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    old = path.with_name(f".{os.getpid()}.old.{path.name}")
+    # Of several machines that share a folder, processes may share a number.
+    unique = uuid.uuid4().hex
+    temporary = path.with_name(f".{unique}.{path.name}")
+    old = path.with_name(f".{unique}.old.{path.name}")
     try:
         write(temporary)
         if path.is_dir():  # a folder cannot be renamed onto another

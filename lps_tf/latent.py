@@ -34,7 +34,10 @@ def _scale(u: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
 
 
 def unit(u: tf.Tensor) -> tf.Tensor:
-    """Each example divided by its norm; zero stays zero."""
+    """Each example divided by its norm, however small or large; zero stays zero."""
+    # Squares of a certain classifier's gradients would underflow.
+    largest = tf.reduce_max(tf.abs(u), list(range(1, u.shape.rank)), keepdims=True)
+    u = tf.math.divide_no_nan(u, largest)
     return _scale(u, 1.0 / tf.maximum(norm(u), _TINY))
 
 
@@ -68,7 +71,9 @@ def ascent_direction(
         tape.watch(u)
         value, rest = objective(u)
         total = tf.reduce_sum(value)
-    return value, rest, unit(tape.gradient(total, u))
+    # Zero where a classifier cuts its gradient off: then nothing moves.
+    gradient = tape.gradient(total, u, unconnected_gradients="zero")
+    return value, rest, unit(gradient)
 
 
 def next_seed(generator: keras.random.SeedGenerator) -> tf.Tensor:

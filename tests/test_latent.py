@@ -1,4 +1,4 @@
-"""The latent ball: norms and projection, ascent steps, the laws of the draws."""
+"""The latent ball: norms and projection, ascent directions, the laws of the draws."""
 
 import os
 import pathlib
@@ -76,8 +76,8 @@ def test_project_of_one_example_does_not_depend_on_the_others(shape):
 
 
 def test_a_whole_batch_stays_in_the_ball_where_limiting_coordinates_would_not():
-    # The original code limits each coordinate over the batch (paper.md, section 7):
-    # with equal rows it would leave norms of radius * sqrt(dim / batch).
+    # The original code limits each coordinate over the batch: with equal
+    # rows it would leave norms of radius * sqrt(dim / batch).
     u = tf.ones((4, 100))
     norms = latent.norm(latent.project(u, 1.0)).numpy()
     np.testing.assert_allclose(norms, 1.0, rtol=1e-5)
@@ -112,56 +112,71 @@ def test_gradient_of_project_is_finite_also_at_zero():
     np.testing.assert_allclose(gradient[2], expected, rtol=1e-4, atol=1e-6)
 
 
-# Ascent steps.
+# Where attacks go.
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("step", [0.4, -0.4])
 @pytest.mark.parametrize("radius", [1.5, 100.0])
-def test_ascent_step_on_a_quadratic_is_the_one_worked_out_by_hand(shape, step, radius):
+def test_ascent_on_a_quadratic_is_the_one_worked_out_by_hand(shape, radius):
     u, centre = projected(draw(shape), radius).astype(np.float32), draw(shape, seed=1)
     weight = np.random.RandomState(2).uniform(0.5, 2, shape[1:]).astype(np.float32)
     inner = tuple(range(1, len(shape)))
 
     def objective(u):
-        return -0.5 * tf.reduce_sum(weight * (u - centre) ** 2, inner), True
+        return -0.5 * tf.reduce_sum(weight * (u - centre) ** 2, inner), ("rest", u)
 
-    after, value, direction = latent.ascent_step(
-        objective, tf.constant(u), step, radius
-    )
+    value, rest, direction = latent.ascent_direction(objective, tf.constant(u))
     gradient = -weight * (u - centre)
     unit = np.stack([g / n for g, n in zip(gradient, rowwise(gradient), strict=True)])
     np.testing.assert_allclose(direction, unit, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(
         value, -0.5 * (weight * (u - centre) ** 2).sum(inner), rtol=1e-5
     )
-    np.testing.assert_allclose(
-        after, projected(u + step * unit, radius), rtol=1e-4, atol=1e-6
-    )
+    assert rest[0] == "rest"
+    np.testing.assert_array_equal(rest[1], u)
+    # Up, down, and steps of each example's own length in a ball of its own.
+    lengths = np.linspace(0.1, 0.8, shape[0], dtype=np.float32)
+    for step in (0.4, -0.4, lengths.reshape(-1, *[1] * (len(shape) - 1))):
+        after = latent.project(u + step * direction, radius * lengths)
+        expected = [
+            projected(row[None], radius * length)[0]
+            for row, length in zip(u + step * unit, lengths, strict=True)
+        ]
+        np.testing.assert_allclose(after, expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_examples_that_need_not_move_stay_where_they_are(shape):
-    # Outside of the ball on purpose: whoever stays is not even projected.
-    u = draw(shape, scale=5)
-    moving = np.arange(shape[0]) % 2 == 0
-    inner = tuple(range(1, len(shape)))
-
-    def objective(u):
-        return tf.reduce_sum(u, inner), tf.constant(moving)
-
-    after = latent.ascent_step(objective, tf.constant(u), 0.5, 1.0)[0].numpy()
-    np.testing.assert_array_equal(after[~moving], u[~moving])
-    assert (rowwise(after[moving]) <= 1 + 1e-5).all()
+def test_where_takes_whole_examples(shape):
+    u, other = draw(shape), draw(shape, seed=1)
+    rows = np.arange(shape[0]) % 2 == 0
+    found = latent.where(tf.constant(rows), tf.constant(u), tf.constant(other)).numpy()
+    np.testing.assert_array_equal(found[rows], u[rows])
+    np.testing.assert_array_equal(found[~rows], other[~rows])
 
 
-def test_ascent_step_with_a_flat_objective_stays_finite():
+def test_a_flat_objective_leads_nowhere():
     u = draw((3, 4), scale=0.1)
-    after, _, direction = latent.ascent_step(
-        lambda u: (tf.reduce_sum(0.0 * u, 1), True), tf.constant(u), 0.5, 1.0
+    value, _, direction = latent.ascent_direction(
+        lambda u: (tf.reduce_sum(0.0 * u, 1), None), tf.constant(u)
     )
     np.testing.assert_array_equal(direction, np.zeros((3, 4)))
-    np.testing.assert_allclose(after, u, rtol=1e-6)
+    np.testing.assert_array_equal(value, np.zeros(3))
+
+
+def test_ascent_takes_no_gradient_of_a_weight(monkeypatch):
+    # The original's attack computes gradients of all weights too.
+    weight, tapes = tf.Variable(2.0), []
+
+    class Spy(tf.GradientTape):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            tapes.append(self)
+
+    monkeypatch.setattr(tf, "GradientTape", Spy)
+    latent.ascent_direction(
+        lambda u: (weight * tf.reduce_sum(u, 1), None), tf.constant(draw((3, 4)))
+    )
+    assert [tape.watched_variables() for tape in tapes] == [()]
 
 
 # Uniform starts of attacks.
@@ -360,3 +375,11 @@ def test_replicas_of_a_strategy_draw_different_seeds():
     subprocess.run(
         [sys.executable, "-c", REPLICAS], cwd=ROOT, env=environment, check=True
     )
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e-13, 1.0, 1e25])
+def test_a_unit_has_norm_one_whatever_it_was_before(size):
+    u = draw((5, 7)).astype(np.float32)
+    found = latent.unit(tf.constant(u * np.float32(size))).numpy()
+    np.testing.assert_allclose(found, u / rowwise(u)[:, None], rtol=1e-5)
+    assert not latent.unit(tf.zeros((2, 3))).numpy().any()

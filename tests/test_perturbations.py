@@ -1,14 +1,44 @@
+"""Perturbations in training: attacks called in a graph, random draws, groups."""
+
+import contextlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import lps_tf as lps
 from lps_tf import latent
+from lps_tf.perturbation_set import Conditioned
+from lps_tf.perturbations import search as search_module
+from lps_tf.perturbations.search import initial, search
+from tests import attack_reference as reference
+
+SEED = tf.constant([3, 4])
 
 
-@pytest.fixture
-def attack_case(tiny_set, tiny_classifier, images, labels):
-    return tiny_set, tiny_classifier, images, labels
+@pytest.fixture(scope="module")
+def pset():
+    return reference.small_set()
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return reference.small_classifier()
+
+
+@pytest.fixture(scope="module")
+def x():
+    return np.random.RandomState(1).uniform(size=(40, 4, 4, 1)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def y(classifier, x):
+    """What the classifier answers."""
+    return answers(classifier, x)
+
+
+def answers(classifier, x):
+    return classifier(x).numpy().argmax(-1)
 
 
 def losses(classifier, images, labels):
@@ -16,81 +46,127 @@ def losses(classifier, images, labels):
     return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits).numpy()
 
 
-def find(attack, pset, classifier, images, labels):
-    conditioned = pset.condition(images)
-    return attack.find(classifier, conditioned, tf.constant(labels)).numpy()
+def find(attack, classifier, x, y):
+    conditioned = attack.perturbation_set.condition(x)
+    return attack.find(classifier, conditioned, tf.constant(y), SEED).numpy()
+
+
+def starts(pset, classifier, x, y, radius):
+    """Where the first search of any attack starts: at the first random draw."""
+    return find(lps.RandomSearch(pset, radius=radius, draws=1), classifier, x, y)
+
+
+class Latents:
+    """A set whose image is the latent itself, to see where it is."""
+
+    uncompiled = contextlib.nullcontext
+
+    def __init__(self, dim=4):
+        self.latent_dim = dim
+
+    def condition(self, x):
+        shape = (tf.shape(x)[0], self.latent_dim)
+        return Conditioned(tf.zeros(shape), tf.ones(shape), ())
+
+    def decode(self, conditioned, u):
+        return tf.ensure_shape(u, (None, self.latent_dim))
+
+    def require_radius(self, radius):
+        return radius
+
+
+# Projected gradient ascent.
 
 
 @pytest.mark.parametrize("radius", [0.3, 2.0])
-def test_latents_never_leave_the_ball(attack_case, radius):
-    pset, classifier, images, labels = attack_case
+def test_latents_never_leave_the_ball(pset, classifier, x, y, radius):
+    # Defect 1: the original projects along the batch, and of 128 many leave the ball.
+    rows = np.arange(128) % len(x)
     attack = lps.LatentPGD(pset, radius=radius, steps=5, relative_step=3.0)
-    u = find(attack, pset, classifier, images, labels)
-    norms = np.linalg.norm(u, axis=1)
+    norms = np.linalg.norm(find(attack, classifier, x[rows], y[rows]), axis=1)
     assert norms.max() <= radius * (1 + 1e-5)
-    assert norms.max() > 0.99 * radius  # steps this long do reach the border
+    assert (norms > 0.99 * radius).mean() > 0.2  # steps this long reach the border
 
 
-def test_attack_raises_the_loss_of_right_answers(attack_case):
-    pset, classifier, images, _ = attack_case
-    labels = classifier(pset(images)).numpy().argmax(1)  # right at the centre
-    attack = lps.LatentPGD(pset, radius=2.0, steps=20, relative_step=0.1)
-    before = losses(classifier, pset(images), labels)
-    after = losses(classifier, attack(classifier, images, labels), labels)
+def test_latents_are_those_of_one_example_at_a_time(pset, classifier, x, y):
+    radius, steps = 1.5, 7
+    u = find(lps.LatentPGD(pset, radius=radius, steps=steps), classifier, x, y)
+    first = starts(pset, classifier, x, y, radius).astype(np.float64)
+    beaten = 0
+    for row, example in enumerate(zip(x, y, strict=True)):
+        points = []
+
+        def evaluate(u, example=example, points=points):
+            points.append(u)
+            return reference.evaluate(*example, "cross-entropy", u)
+
+        look = reference.Look(evaluate)
+        reference.pgd(look, first[row], radius, steps, 0.2)
+        # Where the steps led, or where it stopped because it was beaten.
+        np.testing.assert_allclose(u[row], points[-1], atol=1e-3)
+        beaten += look.wrong
+    assert 0.2 < beaten / len(x) < 0.8
+
+
+def test_attack_raises_the_loss_of_right_answers(pset, classifier, x):
+    y = answers(classifier, pset(x))  # right at the centre
+    attack = lps.LatentPGD(pset, radius=1.0, steps=20, relative_step=0.1)
+    before = losses(classifier, pset(x), y)
+    after = losses(classifier, attack(classifier, x, y, SEED), y)
     assert (after > before).mean() >= 0.8
 
 
-def test_attack_beats_random_search_of_the_same_size(attack_case):
-    pset, classifier, images, _ = attack_case
-    labels = classifier(pset(images)).numpy().argmax(1)
+def test_attack_beats_random_search_of_the_same_size(pset, classifier, x, y):
     attack = lps.LatentPGD(pset, radius=1.0, steps=30, relative_step=0.1)
-    found = losses(classifier, attack(classifier, images, labels), labels)
-    random = [
-        losses(classifier, pset.sample(images, radius=1.0, seed=i), labels)
-        for i in range(30)
-    ]
-    wrong = np.log(2)  # a smaller loss is a right answer still being attacked
-    assert np.all((found >= np.max(random, 0) - 1e-3) | (found >= wrong))
+    perturbed = attack(classifier, x, y, SEED)
+    beaten = answers(classifier, perturbed) != y
+    draws = [pset.sample(x, radius=1.0, seed=i) for i in range(30)]
+    random = np.max([losses(classifier, draw, y) for draw in draws], 0)
+    fooled = np.array([answers(classifier, draw) != y for draw in draws])
+    # A wrong answer is the end of an attack, whatever its loss.
+    stronger = beaten | (losses(classifier, perturbed, y) >= random - 1e-3)
+    assert stronger.mean() >= 0.9  # a few are at a local maximum
+    assert beaten.sum() >= fooled.any(0).sum()
+    assert beaten.mean() > 1.5 * fooled.mean()
 
 
-def test_misclassified_examples_do_not_move(attack_case):
-    pset, classifier, images, _ = attack_case
-    logits = np.stack(
-        [classifier(i) for i in pset.sample(images, 40, seed=0)], 1
-    )  # (batch, draws, classes)
-    never = (logits.argmax(-1)[:, :, None] == np.arange(3)).sum(1).argmin(1)
-    u0 = latent.sample_uniform_radius((6, 4), 0.5, tf.constant([0, 1]))
-    start = classifier(pset.perturb(images, u0)).numpy().argmax(1)
-    labels = np.where(start == never, (never + 1) % 3, never)
-    conditioned = pset.condition(images)
-    from lps_tf.perturbations import _ascend
-
-    u = _ascend(
+def test_misclassified_examples_do_not_move(pset, classifier, x):
+    u0 = latent.sample_uniform_radius((len(x), 3), 0.5, SEED)
+    right = answers(classifier, pset.perturb(x, u0))
+    wrong = np.arange(len(x)) % 2 == 0
+    y = np.where(wrong, (right + 1) % reference.CLASSES, right)
+    attack = lps.LatentPGD(pset, radius=2.0, relative_step=0.05)
+    kind = tf.zeros(len(x), tf.int32)
+    state = search(
+        attack.rule,
+        attack.objective,
         pset,
         classifier,
-        conditioned,
-        tf.constant(labels),
-        u0,
-        tf.constant(0.1),
-        tf.constant(2.0),
+        pset.condition(x),
+        tf.constant(y),
+        {"kind": kind, "radius": tf.fill(len(x), 2.0), **attack.numbers()},
         tf.constant(5),
+        tf.constant(len(x)),
+        initial(u0),
     )
-    assert (start != labels).all()
-    np.testing.assert_array_equal(u, u0)
+    stayed = (state["u"].numpy() == u0.numpy()).all(1)
+    np.testing.assert_array_equal(stayed, wrong)
+    np.testing.assert_array_equal(state["turn"].numpy()[wrong], 1)
+    assert state["beaten"].numpy()[wrong].all()
 
 
-def test_gradient_agrees_with_finite_differences(attack_case):
-    pset, classifier, images, labels = attack_case
-    conditioned = pset.condition(images)
+def test_gradient_agrees_with_finite_differences(
+    tiny_set, tiny_classifier, images, labels
+):
+    conditioned = tiny_set.condition(images)
     u = latent.sample_uniform_radius((6, 4), 1.0, tf.constant([0, 3]))
 
     def loss(u):
-        with pset.uncompiled():
-            logits = classifier(pset.decode(conditioned, u), training=False)
-        values = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-        return values, True
+        with tiny_set.uncompiled():
+            logits = tiny_classifier(tiny_set.decode(conditioned, u), training=False)
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits), None
 
-    _, _, direction = latent.ascent_step(loss, u, 0.1, 10.0)
+    _, _, direction = latent.ascent_direction(loss, u)
     h = 1e-2
     numeric = np.stack(
         [
@@ -104,83 +180,348 @@ def test_gradient_agrees_with_finite_differences(attack_case):
     assert np.median(cosine) > 0.99  # bilinear sampling has kinks
 
 
-def test_attack_leaves_every_weight_alone(attack_case):
+def test_attack_leaves_every_weight_alone(tiny_set, images, labels, monkeypatch):
     # Defect 9: the original's attack computes gradients of all weights.
-    pset, classifier, images, labels = attack_case
-    before = [w.copy() for w in (*pset.get_weights(), *classifier.get_weights())]
-    with tf.GradientTape() as tape:
-        perturbed = tf.stop_gradient(
-            lps.LatentPGD(pset, steps=2)(classifier, images, labels)
-        )
-        loss = tf.reduce_sum(classifier(perturbed))
-    gradients = tape.gradient(
-        loss, [*pset.trainable_variables, *classifier.trainable_variables]
-    )
-    count = len(pset.trainable_variables)
-    assert all(g is None for g in gradients[:count])
-    assert all(g is not None for g in gradients[count:])
-    after = [*pset.get_weights(), *classifier.get_weights()]
+    tapes = []
+
+    class Spy(tf.GradientTape):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            tapes.append(self)
+
+    monkeypatch.setattr(tf, "GradientTape", Spy)
+    monkeypatch.setattr(search_module, "_compiled_turn", search_module._turn)
+    # A classifier of its own, because what is traced before makes no tapes.
+    fresh = lps.networks.classifiers.small_cnn((12, 12, 1), 3, filters=(4,), units=8)
+    before = [*tiny_set.get_weights(), *fresh.get_weights()]
+    find(lps.LatentPGD(tiny_set, steps=2), fresh, images, labels)
+    assert tapes and not any(tape.watched_variables() for tape in tapes)
+    after = [*tiny_set.get_weights(), *fresh.get_weights()]
     for a, b in zip(before, after, strict=True):
         np.testing.assert_array_equal(a, b)
 
 
-def test_segmenters_are_attacked_until_every_pixel_is_wrong(tiny_set, images):
-    keep = tf.constant([[[[4.0, -4.0]]]])
+def test_no_gradient_flows_through_the_attack(pset, classifier, x, y):
+    attack = lps.LatentPGD(pset, radius=1.0, steps=2)
+    with tf.GradientTape() as tape:
+        u = attack.find(classifier, pset.condition(x), tf.constant(y), SEED)
+        perturbed = attack(classifier, x, y, SEED)
+        loss = tf.reduce_sum(classifier(perturbed))
+    direct = tape.gradient(loss, classifier.trainable_variables)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(classifier(pset.perturb(x, u)))
+    expected = tape.gradient(loss, classifier.trainable_variables)
+    for found, gradient in zip(direct, expected, strict=True):
+        np.testing.assert_allclose(found, gradient, rtol=1e-4, atol=1e-5)
 
+
+def test_segmenters_are_attacked_until_every_pixel_is_wrong(pset, x):
     def segment(x, training=False):
-        return x * keep + tf.constant([-2.0, 2.0])
+        return tf.concat([4 * x - 2, 2 - 4 * x], -1)
 
-    labels = np.ones(images.shape[:3], np.int64)  # right in dark pixels
-    attack = lps.LatentPGD(tiny_set, radius=2.0, steps=20, relative_step=0.1)
-    conditioned = tiny_set.condition(images)
-    u = attack.find(segment, conditioned, tf.constant(labels))
-    assert np.linalg.norm(u, axis=1).max() <= 2 * (1 + 1e-5)
-    perturbed = attack(segment, images, labels)
-    total = tf.nn.sparse_softmax_cross_entropy_with_logits
-    after = total(labels, segment(perturbed)).numpy().sum((1, 2))
-    random = tiny_set.sample(images, 20, radius=2.0, seed=0)
-    random = np.mean([total(labels, segment(r)).numpy().sum((1, 2)) for r in random], 0)
-    assert (after > random).mean() > 0.8
-    # An image with every pixel wrong is left where it started.
-    wrong = 1 - segment(tiny_set(images)).numpy().argmax(-1)
-    bright = tiny_set(images).numpy().max((1, 2, 3)) < 0.5
-    assert bright.any()
-    u = [
-        attack.find(segment, conditioned, tf.constant(wrong)).numpy()[bright]
-        for attack in (
-            lps.LatentPGD(tiny_set, radius=1e-3, steps=n, relative_step=1.0)
-            for n in (1, 5)
+    def total(images, y):
+        return losses(segment, images, y).sum((1, 2))
+
+    y = answers(segment, pset(x))  # every pixel is right at the centre
+    attack = lps.LatentPGD(pset, radius=1.0, steps=20, relative_step=0.1)
+    after = total(attack(segment, x, y, SEED), y)
+    random = np.mean(
+        [total(pset.sample(x, radius=1.0, seed=i), y) for i in range(9)], 0
+    )
+    assert (after > random).mean() > 0.95
+    # With one pixel right, an image moves; with none, it is left where it started.
+    moved = []
+    for labels in (1 - y, np.where(np.arange(4) == 2, y, 1 - y)):
+        few, more = (
+            find(lps.LatentPGD(pset, radius=1e-3, steps=n), segment, x, labels)
+            for n in (1, 4)
         )
+        moved.append((few != more).any(1))
+    sure = np.abs(pset(x) - 0.5).min((1, 2, 3)) > 1e-3
+    assert sure.sum() > 10
+    assert not moved[0][sure].any() and moved[1][sure].all()
+
+
+# Restarts, random search, soft labels.
+
+
+@pytest.mark.parametrize("draws", [1, 6])
+def test_random_search_keeps_the_worst_draw(pset, classifier, x, y, draws):
+    found = find(lps.RandomSearch(pset, radius=1.0, draws=draws), classifier, x, y)
+    seed = latent.fold_in(SEED, 0)  # with the attack's own seed
+    points = np.stack(
+        [
+            latent.sample_uniform_radius((len(x), 3), 1.0, latent.fold_in(seed, run))
+            for run in range(draws)
+        ]
+    )
+    for row, example in enumerate(zip(x, y, strict=True)):
+        looks = [reference.evaluate(*example, "cross-entropy", u[row]) for u in points]
+        order = [(bool(wrong), loss) for _, _, loss, wrong in looks]
+        np.testing.assert_allclose(found[row], points[order.index(max(order)), row])
+
+
+def test_restarts_keep_what_beats_the_classifier(pset, classifier, x, y):
+    success, loss = [], []
+    for restarts in (1, 2, 4):
+        # Of one search the last point counts, of several the worst.
+        attack = lps.LatentAPGD(pset, radius=1.0, steps=9, restarts=restarts)
+        perturbed = attack(classifier, x, y, SEED)
+        success.append(answers(classifier, perturbed) != y)
+        loss.append(losses(classifier, perturbed, y))
+    assert (success[0] <= success[1]).all() and (success[1] <= success[2]).all()
+    assert success[0].any() and not success[2].all()
+    held = ~success[2]
+    assert (np.diff(loss, axis=0)[:, held] >= -1e-5).all()
+
+
+def test_a_wrong_answer_counts_more_than_a_larger_loss():
+    # Right answers beside u = 0 are doubtful, the wrong ones above 0.5 are not.
+    def classify(u, training=False):
+        u = tf.reshape(u, (tf.shape(u)[0], -1))[:, :1]
+        upwards = u * [[-1.0, 1.0, 0.0]]
+        logits = tf.where(u > 0.5, [[5.0, 5.2, -9.0]], [[0.02, 0.0, 0.0]])
+        return logits + upwards - tf.stop_gradient(upwards)
+
+    x, y = np.zeros((40, 1, 1, 1), np.float32), np.zeros(40, np.int64)
+    pset, wrong = Latents(1), np.log1p(np.exp(0.2))
+    assert wrong < losses(classify, x, y).min()
+    for attack in (
+        lps.LatentPGD(pset, radius=1.0, steps=12, restarts=2),
+        lps.RandomSearch(pset, radius=1.0, draws=3),
+    ):
+        u = find(attack, classify, x, y)[:, 0]
+        result = attack.run(classify, x, y)
+        np.testing.assert_array_equal(result.success[0], result.u[0, :, 0] > 0.5)
+        np.testing.assert_allclose(result.loss[result.success], wrong, rtol=1e-4)
+        if isinstance(attack, lps.LatentPGD):
+            assert (u > 0.5).all() and result.success.all()
+        else:
+            seeds = [latent.fold_in(latent.fold_in(SEED, 0), run) for run in range(3)]
+            draws = [latent.sample_uniform_radius((40, 1), 1.0, seed) for seed in seeds]
+            np.testing.assert_array_equal(u > 0.5, np.max(draws, 0)[:, 0] > 0.5)
+            highest = [
+                max(reference.start(0, index, run, 1.0, 1) for run in range(3))
+                for index in range(40)
+            ]
+            np.testing.assert_array_equal(result.success[0], np.ravel(highest) > 0.5)
+
+
+def test_probabilities_instead_of_labels_are_moved_away_from(pset, classifier, x, y):
+    p = tf.nn.softmax(classifier(x))
+
+    def divergence(images):
+        q = tf.nn.log_softmax(classifier(images))
+        return tf.reduce_sum(p * (tf.math.log(p) - q), 1).numpy()
+
+    for attack in (
+        lps.LatentPGD(pset, radius=1.0, steps=20, relative_step=0.1),
+        lps.LatentAPGD(pset, radius=1.0, steps=9),
+    ):
+        soft = attack(classifier, x, p, SEED)
+        # It goes on when the answer is wrong, where labels end it.
+        hard = attack(classifier, x, y, SEED)
+        random = [divergence(pset.sample(x, radius=1.0, seed=i)) for i in range(20)]
+        assert (divergence(soft) > np.max(random, 0) - 1e-3).mean() > 0.8
+        beaten = answers(classifier, hard) != y
+        assert (divergence(soft) > divergence(hard) + 1e-3)[beaten].mean() > 0.7
+
+
+# Draws of a call.
+
+
+def perturbations(pset, seed=0):
+    ball = {"radius": 1.0, "seed": seed}
+    return [
+        lps.LatentPGD(pset, steps=3, **ball),
+        lps.LatentAPGD(pset, steps=9, **ball),
+        lps.SmoothedPGD(pset, 0.5, steps=3, **ball),
+        lps.RandomSearch(pset, draws=2, **ball),
+        lps.LatentAugmentation(pset, **ball),
+        lps.LatentNoise(pset, 0.5, seed=seed),
+        lps.LatentNoise(pset, 0.5, views=2, seed=seed),
     ]
-    np.testing.assert_array_equal(*u)
 
 
-def test_augmentation_and_noise_draw_from_their_laws(tiny_set, tiny_classifier):
-    class Identity:
-        """A set whose image is the latent itself, to see what was drawn."""
+@pytest.mark.parametrize("number", range(7))
+def test_a_call_draws_by_its_seed(pset, classifier, x, y, number):
+    perturb, other = (perturbations(pset, seed)[number] for seed in (0, 1))
+    x, y = tf.constant(x), tf.constant(y)
 
-        latent_dim = 4
+    @tf.function
+    def graph(seed=None):
+        return perturb(classifier, x, y, seed)
 
-        def condition(self, x):
-            return tiny_set.condition(x)
+    def different(one, other):
+        # Not all: searches that start apart may meet at the maximum.
+        return (one != other).numpy().any((-1, -2, -3)).mean() > 0.7
 
-        def decode(self, conditioned, u):
-            return u
+    one, again, next_one = (graph(tf.constant(s)) for s in ([1, 2], [1, 2], [2, 2]))
+    views = () if len(one.shape) == 4 else (2,)
+    assert one.shape == (*views, *x.shape)
+    np.testing.assert_array_equal(one, again)
+    assert different(one, next_one)
+    assert not views or different(one[0], one[1])
+    np.testing.assert_allclose(
+        perturb(classifier, x, y, tf.constant([1, 2])), one, atol=2e-3
+    )
+    assert different(graph(), graph())
+    # An attack of another seed draws differently when it is given the same one.
+    assert different(one, other(classifier, x, y, tf.constant([1, 2])))
 
-        def require_radius(self, radius):
-            return radius
 
-    x = np.zeros((2000, 12, 12, 1), np.float32)
-    labels = np.zeros(2000, np.int64)
-    u = lps.LatentAugmentation(Identity(), radius=1.5)(None, x, labels).numpy()
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_call_may_be_compiled_as_a_whole(pset, classifier, x, y, number):
+    perturb, x, y = perturbations(pset)[number], tf.constant(x), tf.constant(y)
+    compiled = tf.function(
+        lambda: perturb(classifier, x, y, SEED), jit_compile=True, autograph=False
+    )
+    np.testing.assert_allclose(compiled(), perturb(classifier, x, y, SEED), atol=2e-3)
+
+
+def test_augmentation_and_noise_draw_from_their_laws(classifier):
+    x, y = np.zeros((2000, 4, 4, 1), np.float32), np.zeros(2000, np.int64)
+    u = lps.LatentAugmentation(Latents(), radius=1.5)(None, x, y).numpy()
     assert np.linalg.norm(u, axis=1).max() <= 1.5 * (1 + 1e-5)
     assert np.abs(u.mean(0)).max() < 0.08
-    noise = lps.LatentNoise(Identity(), 0.7)(None, x, labels).numpy()
+    noise = lps.LatentNoise(Latents(), 0.7)(None, x, y).numpy()
     assert noise.std() == pytest.approx(0.7, rel=0.03)
     assert np.abs(noise.mean()) < 0.03
+    views = lps.LatentNoise(Latents(), 0.7, views=3)(None, x, y).numpy()
+    assert views.shape == (3, 2000, 4)
+    correlation = np.corrcoef(views.reshape(3, -1)) - np.eye(3)
+    assert np.abs(correlation).max() < 0.05
+    np.testing.assert_allclose(views.std((1, 2)), 0.7, rtol=0.03)
 
 
-def test_errors(tiny_set, images):
+# The attack on a smoothed classifier.
+
+
+def test_views_are_noises_around_one_point_of_the_ball(classifier):
+    # Logits are linear and never wrong, so the worst point is known.
+    slope = tf.constant([[1.0, 2.0, -2.0, 0.0]]) / 3
+
+    def linear(u, training=False):
+        margin = tf.reduce_sum(slope * u, 1)
+        return tf.stack([12 - margin, margin], 1)
+
+    x, y = np.zeros((2000, 1, 1, 1), np.float32), np.zeros(2000, np.int64)
+    attack = lps.SmoothedPGD(Latents(), 0.7, radius=1.5, steps=60, views=3)
+    noise = attack(linear, x, y, SEED).numpy() - 1.5 * slope.numpy()
+    assert noise.shape == (3, 2000, 4)
+    # One point of each example under all views: no part of the noise is shared.
+    assert np.abs(np.corrcoef(noise.reshape(3, -1)) - np.eye(3)).max() < 0.05
+    np.testing.assert_allclose(noise.std((1, 2)), 0.7, rtol=0.03)
+    np.testing.assert_allclose(noise.mean((0, 1)), 0, atol=0.04)
+
+
+def test_smoothed_attack_ascends_on_the_mean_probability():
+    rows, sigma, radius, steps, pset = 30, 0.6, 1.0, 5, Latents()
+    random = np.random.RandomState(0)
+    inner, outer = random.normal(size=(4, 8)), random.normal(size=(8, 3))
+
+    def classify(u, training=False):
+        hidden = tf.tanh(tf.cast(u, tf.float64) @ inner)
+        return tf.cast(3 * hidden @ outer, tf.float32)
+
+    x = np.zeros((rows, 1, 1, 1), np.float32)
+    y = np.full(rows, classify(np.zeros((1, 4))).numpy().argmax())
+
+    def views(radius, relative_step=0.2):
+        attack = lps.SmoothedPGD(
+            pset, sigma, radius=radius, steps=steps, relative_step=relative_step
+        )
+        return attack(classify, x, y, SEED).numpy().astype(np.float64)
+
+    noise = views(1e-9)  # in a ball this small, nothing but the noise is left
+    first = (views(radius, 1e-9) - noise)[0]  # without a step, where it starts
+
+    def probabilities(u, noise):
+        logits = 3 * np.tanh((u + noise) @ inner) @ outer
+        p = np.exp(logits - logits.max(-1, keepdims=True))
+        return (p / p.sum(-1, keepdims=True)).mean(0)
+
+    beaten = 0
+    for row, found in enumerate((views(radius) - noise)[0]):
+        u = first[row]
+        for _ in range(steps):
+            wrong = probabilities(u, noise[:, row]).argmax() != y[row]
+            if wrong:
+                break
+            gradient = [
+                np.log(probabilities(u - h, noise[:, row])[y[row]])
+                - np.log(probabilities(u + h, noise[:, row])[y[row]])
+                for h in 1e-5 * np.eye(4)
+            ]
+            step = 0.2 * radius * reference.unit(np.array(gradient))
+            u = reference.project(u + step, radius)
+        beaten += wrong
+        np.testing.assert_allclose(found, u, atol=1e-3)
+    assert 0 < beaten < rows
+    np.testing.assert_allclose(*(views(radius) - noise), atol=1e-5)
+
+
+# The worst of a group.
+
+
+def test_the_worst_of_a_group_is_found_for_each_image_alone(classifier):
+    random = np.random.RandomState(0)
+    group = random.uniform(size=(50, 5, 4, 4, 1)).astype(np.float32)
+    y = random.randint(4, size=50)
+    loss, wrong = np.array(
+        [
+            [reference.clean(version, label) for version in versions]
+            for versions, label in zip(group, y, strict=True)
+        ]
+    ).transpose(2, 0, 1)
+    result = lps.WorstOfGroup().run(classifier, group, y)
+    np.testing.assert_array_equal(result.u, [loss.argmax(1)])
+    np.testing.assert_allclose(result.loss, [loss.max(1)], rtol=1e-4)
+    np.testing.assert_array_equal(result.success, [wrong.any(1)])
+    worst = lps.WorstOfGroup()(classifier, group, y)
+    np.testing.assert_array_equal(worst, group[np.arange(50), loss.argmax(1)])
+    # Defect 5: the original overwrites the largest loss of every example as soon as
+    # one of them has a larger one, and so keeps the last such version.
+    running = np.full(50, -np.inf)
+    for draw in loss.T:
+        if (draw > running).any():
+            running = draw
+    assert (running < 0.99 * result.loss[0]).mean() > 0.5
+
+
+def test_groups_of_a_segmenter_count_all_pixels():
+    random = np.random.RandomState(0)
+    group = random.uniform(size=(20, 3, 4, 4, 2)).astype(np.float32)
+    y = random.randint(2, size=(20, 4, 4))
+    own = np.take_along_axis(group, y[:, None, ..., None], -1)[..., 0]
+    loss = (np.log(np.exp(group).sum(-1)) - own).sum((2, 3))
+    result = lps.WorstOfGroup().run(lambda x, training=False: x, group, y)
+    np.testing.assert_array_equal(result.u, [loss.argmax(1)])
+    np.testing.assert_allclose(result.loss, [loss.max(1)], rtol=1e-4)
+    assert not result.success.any()
+    flipped = np.where(np.arange(20)[:, None, None] < 5, group[:, 1].argmin(-1), y)
+    result = lps.WorstOfGroup().run(lambda x, training=False: x, group, flipped)
+    np.testing.assert_array_equal(result.success, [np.arange(20) < 5])
+
+
+def test_errors_of_groups(classifier):
+    group, y = np.zeros((6, 3, 4, 4, 1), np.float32), np.zeros(6, int)
+    run = lps.WorstOfGroup().run
+    with pytest.raises(ValueError, match=r"`group` must have shape \(batch, draws"):
+        run(classifier, group[:, 0], y)
+    with pytest.raises(ValueError, match=r"`group` must lie in \[0, 1\]"):
+        run(classifier, group + 2, y)
+    with pytest.raises(ValueError, match="`group` holds NaN"):
+        run(classifier, group * np.nan, y)
+    with pytest.raises(ValueError, match="must hold floats"):
+        run(classifier, group.astype(int), y)
+    with pytest.raises(ValueError, match="Labels must be at least 0"):
+        run(classifier, group, y - 1)
+    with pytest.raises(ValueError, match="Labels must be at least 0 and below 4"):
+        run(classifier, group, y + 4)
+
+
+def test_errors(tiny_set):
     fresh = lps.PerturbationSet.from_network("mnist_stn", latent_dim=4)
     for perturbation in (lps.LatentPGD, lps.LatentAugmentation):
         with pytest.raises(ValueError, match="has no radius yet"):
@@ -189,6 +530,11 @@ def test_errors(tiny_set, images):
             perturbation(tiny_set, radius=0)
     with pytest.raises(ValueError, match="`sigma` must be positive"):
         lps.LatentNoise(tiny_set, -0.5)
+    with pytest.raises(ValueError, match="`sigma` must be positive"):
+        lps.SmoothedPGD(tiny_set, 0)
+    for smoothed in (lps.LatentNoise, lps.SmoothedPGD):
+        with pytest.raises(ValueError, match="`views` must be a whole number"):
+            smoothed(tiny_set, 0.5, views=0)
     with pytest.raises(ValueError, match="`steps` must be a whole number"):
         lps.LatentPGD(tiny_set, steps=0)
     with pytest.raises(ValueError, match="`relative_step` must be positive"):

@@ -99,7 +99,7 @@ def _automatic(
     ahead = latent.project(u + step[:, None] * direction, radius)
     weight = tf.where(first, 1.0, 0.75)[:, None]
     moved = u + weight * (ahead - u) + (1 - weight) * (u - state["before"])
-    new["before"] = state["u"]
+    new["before"] = u
     new["u"] = latent.project(moved, radius)
     return new
 
@@ -140,7 +140,9 @@ class LatentAPGD(LatentAttack):
 
     def numbers(self) -> dict[str, Any]:
         """Which turns are checkpoints, and how many steps after the last one."""
-        marks, gaps = np.zeros(self.steps + 1, bool), np.zeros(self.steps + 1)
+        # Searches that are over, whose rows go along, are at turn steps + 1.
+        marks, gaps = np.zeros(self.steps + 2, bool), np.zeros(self.steps + 2)
+        marks[0] = True
         for last, turn in zip(*checkpoints(self.steps), strict=True):
             marks[turn], gaps[turn] = True, turn - last
         return {

@@ -161,9 +161,16 @@ class LatentAttack:
 
         Raises:
             ValueError: for radii that do not ascend from above 0, images out of
-                [0, 1] or labels that the classifier does not have.
+                [0, 1], labels that the classifier does not have, or if there are
+                not as many of them as of images.
         """
+        x, y = checks.images("x", x), checks.labels(y)
         index = np.arange(len(x)) if index is None else np.asarray(index)
+        if not len(x) == len(y) == len(index):
+            raise ValueError(
+                "`x`, `y` and `index` must be equally long. "
+                f"Received: lengths {len(x)}, {len(y)} and {len(index)}"
+            )
         pieces = [slice(i, i + batch_size) for i in range(0, len(x), batch_size)]
         batches = ((index[p], x[p], y[p]) for p in pieces)
         parts = [part for _, part in self.stream(classifier, batches, radii)]

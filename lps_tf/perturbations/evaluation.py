@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,8 +42,7 @@ def check_radii(radii: Sequence[float] | None, default: float) -> tuple[float, .
     """
     radii = (default,) if radii is None else tuple(radii)
     radii = tuple(checks.positive("radii", radius) for radius in radii)
-    ascend = all(a < b for a, b in zip(radii, (*radii[1:], np.inf), strict=True))
-    if not radii or not ascend:
+    if not radii or not all(a < b for a, b in pairwise((*radii, np.inf))):
         raise ValueError(f"`radii` must ascend and be finite. Received: radii={radii}")
     return radii
 
@@ -247,6 +247,11 @@ class Evaluation:
         """Notes what a finished run found; whether the example has another one."""
         example, state = self._slots[slot], self._state
         loss, success, u = example.batch.result
+        if not np.isfinite([state["loss"][slot], *state["u"][slot]]).all():
+            raise ValueError(
+                "An attack says nothing of a loss or gradient that is not finite, as "
+                f"found around image {example.batch.index[example.row]}."
+            )
         beaten, at = state["beaten"][slot], (example.radius, example.row)
         if beaten or state["loss"][slot] > loss[at]:
             loss[at], success[at] = state["loss"][slot], beaten

@@ -45,7 +45,8 @@ class WorstOfGroup:
             int64 (1, batch).
 
         Raises:
-            ValueError: for groups of another rank or out of [0, 1].
+            ValueError: for groups of another rank or out of [0, 1], or labels that the
+                classifier does not have.
         """
         group = tf.convert_to_tensor(group)
         if group.shape.rank != 5:
@@ -54,7 +55,7 @@ class WorstOfGroup:
                 f"Received: shape {tuple(group.shape)}"
             )
         checks.images("group", tf.reshape(group, (-1, *group.shape[2:])))
-        loss, wrong = _losses(classifier, group, checks.labels(y))
+        loss, wrong = _losses(classifier, group, y)
         loss, wrong = loss.numpy(), wrong.numpy()
         worst = loss.argmax(1)
         return AttackResult(loss.max(1)[None], wrong.any(1)[None], worst[None])
@@ -70,6 +71,7 @@ def _losses(
     loss, wrong = [], []
     for images in tf.unstack(group, axis=1):
         logits = tf.cast(classifier(images, training=False), tf.float32)
+        y = checks.labels(y, logits.shape[-1])
         loss.append(over_image(cross_entropy(logits, y)))
         wrong.append(all_wrong(logits, y))
     return tf.stack(loss, 1), tf.stack(wrong, 1)

@@ -28,12 +28,13 @@ def difference_of_logits_ratio(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
 
     Args:
         logits: (batch, ..., classes).
-        y: integer labels, (batch, ...).
+        y: integer labels, (batch, ...); of probabilities, the most likely class.
 
     Returns:
         (batch, ...); positive where the answer is wrong.
     """
     classes = logits.shape[-1]
+    y = tf.argmax(y, -1) if soft(y) else y
 
     def without(logits: tf.Tensor, which: tf.Tensor) -> tf.Tensor:
         # Finite, because 0 * infinity would be NaN in a gradient.
@@ -50,7 +51,7 @@ def difference_of_logits_ratio(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
 
 def soft(y: tf.Tensor) -> bool:
     """Whether labels are probabilities, not classes."""
-    return y.dtype.is_floating
+    return tf.as_dtype(y.dtype).is_floating
 
 
 def over_image(values: tf.Tensor) -> tf.Tensor:

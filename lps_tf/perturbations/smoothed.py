@@ -95,3 +95,10 @@ class SmoothedPGD(LatentPGD):
         return tf.stack(
             [self.perturbation_set.decode(conditioned, u + n) for n in noise]
         )
+
+    def stream(self, classifier: Any, batches: Any, radii: Any = None) -> Any:
+        """Raises NotImplementedError; so does `run`."""
+        raise NotImplementedError(
+            "SmoothedPGD is to train with. What a smoothed classifier withstands, its "
+            "certificates say: see `SmoothedClassifier.certify`."
+        )
