@@ -9,6 +9,7 @@ if _keras.backend.backend() != "tensorflow":
     )
 
 from lps_tf import (
+    certification,
     corruptions,
     datasets,
     latent,
@@ -18,10 +19,12 @@ from lps_tf import (
     original,
     plots,
     quality,
+    robustness,
     schedules,
     theory,
 )
 from lps_tf._version import __version__
+from lps_tf.certification import CertificationReport, certify_dataset
 from lps_tf.export import export
 from lps_tf.perturbation_set import PerturbationSet
 from lps_tf.perturbations import (
@@ -35,11 +38,18 @@ from lps_tf.perturbations import (
     WorstOfGroup,
 )
 from lps_tf.robust_classifier import RobustClassifier
+from lps_tf.robustness import (
+    RobustnessReport,
+    SanityReport,
+    evaluate_robustness,
+    sanity_checks,
+)
 from lps_tf.smoothing import Certificate, SmoothedClassifier
 
 __all__ = [
     "AttackResult",
     "Certificate",
+    "CertificationReport",
     "LatentAPGD",
     "LatentAugmentation",
     "LatentNoise",
@@ -47,12 +57,17 @@ __all__ = [
     "PerturbationSet",
     "RandomSearch",
     "RobustClassifier",
+    "RobustnessReport",
+    "SanityReport",
     "SmoothedClassifier",
     "SmoothedPGD",
     "WorstOfGroup",
     "__version__",
+    "certification",
+    "certify_dataset",
     "corruptions",
     "datasets",
+    "evaluate_robustness",
     "export",
     "latent",
     "likelihoods",
@@ -61,6 +76,8 @@ __all__ = [
     "original",
     "plots",
     "quality",
+    "robustness",
+    "sanity_checks",
     "schedules",
     "theory",
 ]

@@ -19,6 +19,55 @@ def main(arguments: Sequence[str] | None = None) -> int:
     demo.add_argument("--quick", action="store_true", help="every stage, but short")
     demo.add_argument("--fresh", action="store_true", help="do not resume, start over")
     demo.set_defaults(command=_demo)
+    listing = commands.add_parser("list", help="the paper's experiments")
+    listing.set_defaults(command=_list)
+    run = commands.add_parser("run", help="run an experiment, or go on with it")
+    run.add_argument("name", metavar="NAME", help="of the experiment; see `list`")
+    run.add_argument(
+        "--scale",
+        choices=("laptop", "paper"),
+        default="laptop",
+        help="the paper's settings and data, or a few minutes without a download",
+    )
+    run.add_argument("--output", metavar="DIR", help="default: runs/SCALE")
+    run.add_argument("--data-dir", metavar="DIR", help="of TensorFlow Datasets")
+    run.add_argument("--fresh", action="store_true", help="do not resume, start over")
+    run.set_defaults(command=_run)
+    certify = commands.add_parser(
+        "certify", help="certify a data set, or a share of it"
+    )
+    certify.add_argument("classifier", metavar="CLASSIFIER", help="a .keras file")
+    certify.add_argument("set", metavar="SET", help="a .keras file")
+    certify.add_argument("--sigma", type=float, required=True, help="of the noise")
+    certify.add_argument("--output", required=True, metavar="DIR", help="to write to")
+    certify.add_argument(
+        "--data", required=True, metavar="NAME", help="such as photos; its test images"
+    )
+    certify.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        type=_assignment,
+        metavar="NAME=VALUE",
+        help="of the data, such as patches=[300,30,60]; repeatable",
+    )
+    certify.add_argument("--n0", type=int, default=100, help="draws for the class")
+    certify.add_argument("--n", type=int, default=10_000, help="draws, at most")
+    certify.add_argument("--alpha", type=float, default=1e-3)
+    way = certify.add_mutually_exclusive_group()
+    way.add_argument("--target-radius", type=float, help="certify it, or give up")
+    way.add_argument(
+        "--share", type=float, help="stop when n draws would add less of the radius"
+    )
+    certify.add_argument("--shard", metavar="I/N", help="only the I-th of N shares")
+    certify.add_argument("--limit", type=int, help="only so many images")
+    certify.add_argument("--images-per-file", type=int, default=10)
+    certify.add_argument("--seed", type=int, default=0)
+    certify.set_defaults(command=_certify)
+    merge = commands.add_parser("merge", help="join the shares of `certify --shard`")
+    merge.add_argument("directories", nargs="+", metavar="DIR")
+    merge.add_argument("--output", required=True, metavar="DIR", help="to write to")
+    merge.set_defaults(command=_merge)
     convert = commands.add_parser(
         "import-original",
         help="a checkpoint of the paper's PyTorch code as .keras and SavedModel",
@@ -34,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--size",
         action="append",
         default=[],
-        type=_size,
+        type=_assignment,
         metavar="NAME=VALUE",
         help="of the network if not the paper's, such as latent_dim=16; repeatable",
     )
@@ -60,16 +109,81 @@ def _demo(options: argparse.Namespace) -> None:
     print(f"\nReport: {output}/report.html")
 
 
-def _size(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
+def _list(options: argparse.Namespace) -> None:
+    from lps_tf import experiments
+
+    print(experiments.list_experiments())
+
+
+def _run(options: argparse.Namespace) -> None:
+    from lps_tf import experiments
+
+    output = Path(options.output or f"runs/{options.scale}")
+    experiments.run(
+        options.name,
+        options.scale,
+        output,
+        data_dir=options.data_dir,
+        fresh=options.fresh,
+    )
+    print(f"\nReport: {output / options.name}/report.html")
+
+
+def _certify(options: argparse.Namespace) -> None:
+    import keras
+
+    import lps_tf as lps
+    from lps_tf import certification, datasets
+
+    # First, because the rest takes a while.
+    shard = certification.parse_shard(options.shard) if options.shard else None
+    source = getattr(datasets, options.data, None)
+    if options.data not in datasets.__all__ or not callable(source):
+        raise ValueError(
+            f"--data must be one of lps_tf.datasets. Received: {options.data}"
+        )
     try:
-        if not (name.isidentifier() and equals):
-            raise ValueError
+        data = source(**dict(options.option))
+    except TypeError as error:  # an option that this source does not have
+        raise ValueError(f"--option: {error}") from error
+    smoothed = lps.SmoothedClassifier(
+        keras.models.load_model(options.classifier),
+        keras.models.load_model(options.set),
+        options.sigma,
+        seed=options.seed,
+    )
+    report = lps.certify_dataset(
+        smoothed,
+        data.test,
+        options.output,
+        shard=shard,
+        n0=options.n0,
+        n=options.n,
+        alpha=options.alpha,
+        target_radius=options.target_radius,
+        share=options.share,
+        limit=options.limit,
+        images_per_file=options.images_per_file,
+    )
+    print(f"{data.name}\n{report}")
+
+
+def _merge(options: argparse.Namespace) -> None:
+    from lps_tf import certification
+
+    report = certification.merge(options.directories, options.output)
+    report.to_json(Path(options.output) / "report.json")
+    print(report)
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not (name.isidentifier() and equals):
+        raise argparse.ArgumentTypeError(f"must be NAME=VALUE. Received: {text}")
+    try:
         return name, json.loads(value)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"must be NAME=VALUE, a number or a list such as [4,8]. Received: {text}"
-        ) from None
+    except ValueError:  # neither a number nor a list: a word
+        return name, value
 
 
 def _import_original(options: argparse.Namespace) -> None:

@@ -15,7 +15,6 @@ from pathlib import Path
 import jinja2
 import keras
 import numpy as np
-import tensorflow as tf
 from rich.progress import Progress
 
 import lps_tf as lps
@@ -229,80 +228,71 @@ class _Demo:
         return {k: v[-1] for k, v in history.items()}
 
     def evaluate(self, name: str) -> dict:
-        """Accuracy: clean, true RTS, latent PGD at the quartiles and the radius."""
+        """Accuracy: clean, true RTS, latent APGD at the quartiles and the radius."""
         s, pset = self.settings, self.perturbation_set
-        classifier = self.classifier(name)
-        accuracies = {}
         quantiles = pset.calibration["quantiles"]
-        for radius in (*(quantiles[q] for q in ("25%", "50%", "75%")), pset.radius):
-            attack = lps.LatentPGD(
-                pset,
-                radius=radius,
-                steps=s.attack_steps,
-                relative_step=2.5 / s.attack_steps,
-                seed=s.seed,
-            )
-            accuracies[f"{radius:.3f}"] = self._accuracy(classifier, attack)
-        hits = []
-        for group, y in self.data.test_groups:
-            n, draws = group.shape[:2]
-            logits = classifier.predict_on_batch(
-                tf.reshape(group, (-1, *self.data.image_shape))
-            )
-            answers = logits.argmax(-1).reshape(n, draws)
-            hits.append(answers == y.numpy()[:, None])
-        hits = np.concatenate(hits)  # (images, draws)
+        report = lps.evaluate_robustness(
+            self.classifier(name),
+            self.data,
+            lps.LatentAPGD(pset, steps=s.attack_steps, seed=s.seed),
+            [*(quantiles[q] for q in ("25%", "50%", "75%")), pset.radius],
+            directory=self.folder / f"evaluations/{name}",
+            verbose=False,
+        )
+        accuracy = {name: row.accuracy for name, row in report.rows.items()}
         result = {
-            "clean": self._accuracy(classifier),
-            "rts_mean": float(hits.mean()),
-            "rts_worst": float(hits.all(1).mean()),
-            "pgd": accuracies,
+            "clean": accuracy["clean"],
+            "rts_mean": accuracy["perturbed/mean"],
+            "rts_worst": accuracy["perturbed/worst"],
+            "apgd": {
+                name.removeprefix("attack/"): value
+                for name, value in accuracy.items()
+                if name.startswith("attack/")
+            },
         }
         print("  ", result)
         return result
 
-    def _accuracy(
-        self, classifier: keras.Model, attack: lps.LatentPGD | None = None
-    ) -> float:
-        hits = []
-        for x, y in self.data.test:
-            perturbed = attack(classifier, x, y) if attack else x
-            hits.append(classifier.predict_on_batch(perturbed).argmax(-1) == y)
-        return float(np.concatenate(hits).mean())
-
-    def _test_images(self) -> tuple[np.ndarray, np.ndarray]:
-        images, labels = zip(*self.data.test.unbatch(), strict=True)
-        most = self.settings.certified_images
-        return np.stack(images)[:most], np.stack(labels)[:most]
+    @property
+    def smoothed(self) -> lps.SmoothedClassifier:
+        s = self.settings
+        return lps.SmoothedClassifier(
+            self.classifier("noise"), self.perturbation_set, s.sigma, seed=s.seed
+        )
 
     def certify(self) -> dict:
         """Certified accuracy of the smoothed classifier trained on noise."""
         s = self.settings
-        images, labels = self._test_images()
-        smooth = lps.SmoothedClassifier(
-            self.classifier("noise"), self.perturbation_set, s.sigma, seed=s.seed
+        report = lps.certify_dataset(
+            self.smoothed,
+            self.data.test,
+            self.folder / "certificates",
+            n0=s.n0,
+            n=s.n,
+            alpha=s.alpha,
+            limit=s.certified_images,
         )
-        found = smooth.certify(images, n0=s.n0, n=s.n, alpha=s.alpha)
-        right = found.prediction == labels
         at = [factor * s.sigma for factor in (0, 0.25, 0.5, 0.75, 1, 1.5, 2, 2.5)]
         return {
             "sigma": s.sigma,
-            "images": len(images),
+            "images": report.images,
             "n0": s.n0,
             "n": s.n,
             "alpha": s.alpha,
             "accuracy_at": {
-                f"{r:g}": float((right & (found.radius >= r)).mean()) for r in at
+                f"{radius:g}": accuracy
+                for radius, accuracy in zip(
+                    at, report.certified_accuracy(at).tolist(), strict=True
+                )
             },
-            "abstained": float((found.prediction == -1).mean()),
+            "abstained": report.abstained,
         }
 
     def export(self) -> dict:
         """SavedModels, reloaded in a process that cannot import this package."""
         s, pset = self.settings, self.perturbation_set
         folder = self.folder / "saved_models"
-        x, _ = self._test_images()
-        x = x[:4]
+        x = next(iter(self.data.test))[0].numpy()[:4]
         u = np.random.RandomState(s.seed).randn(len(x), pset.latent_dim)
         lps.export(pset, folder / "perturbation_set")
         robust = self.classifier("cvae_adversarial")
@@ -313,9 +303,7 @@ class _Demo:
             "perturbed": pset.perturb(x, u),
             "logits": robust(x),
         }
-        smooth = lps.SmoothedClassifier(
-            self.classifier("noise"), pset, s.sigma, seed=s.seed
-        )
+        smooth = self.smoothed
         lps.export(smooth, folder / "smoothed")
         found = smooth.certify(x, n0=s.n0, n=s.n, alpha=s.alpha, verbose=False)
         check |= {
@@ -364,10 +352,10 @@ class _Demo:
 
     def _curves(self, metrics: dict) -> dict:
         attacked = {
-            CLASSIFIERS[name]: list(values["pgd"].values())
+            CLASSIFIERS[name]: list(values["apgd"].values())
             for name, values in metrics["classifiers"].items()
         }
-        radii = [float(r) for r in metrics["classifiers"]["plain"]["pgd"]]
+        radii = [float(r) for r in metrics["classifiers"]["plain"]["apgd"]]
         certified = metrics["certified"]["accuracy_at"]
         return {
             "attacked": lps.plots.curves(

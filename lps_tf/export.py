@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from lps_tf import files, latent
+from lps_tf import bounds, files, latent
 from lps_tf.perturbation_set import PerturbationSet
 from lps_tf.robust_classifier import RobustClassifier
 from lps_tf.smoothing import SmoothedClassifier
@@ -32,11 +32,15 @@ def export(
     | | radius(): the calibrated radius, 0 if there is none |
     | classifier | serve(x): logits |
     | SmoothedClassifier | predict(x, n, alpha, seed): classes, -1 where it abstains |
-    | | certify(x, n0, n, alpha, seed): dict of prediction, radius, p_lower |
+    | | certify(x, n0, n, alpha, seed): dict of prediction, radius, p_lower, samples |
+    | | certify_target(x, target_radius, n0, n, alpha, seed): the same, anytime |
+    | | certify_share(x, share, n0, n, alpha, seed): the same, anytime |
 
     x is float32 (batch, height, width, channels) in [0, 1]; n, n0 and seed are
-    int32 scalars, radius float32, alpha float64 in (0, 1). Numbers out of range give
-    an InvalidArgumentError. Draws are fixed by the seed, for each place in the batch.
+    int32 scalars, radius float32, alpha, target_radius and share float64. Numbers out
+    of range give an InvalidArgumentError. Draws are fixed by the seed, for each place
+    in the batch; they are those of `SmoothedClassifier`, images having the index of
+    their place, but float rounding may differ.
 
     Args:
         model: what to export.
@@ -128,29 +132,73 @@ def _add_smoothed(
     def predict(
         x: tf.Tensor, n: tf.Tensor, alpha: tf.Tensor, seed: tf.Tensor
     ) -> tf.Tensor:
-        n, alpha = _draws("n", n), _probability(alpha)
+        n, alpha = _draws("n", n), _probability("alpha", alpha)
         return tf.map_fn(
-            lambda i: smoothed.predict_one(x[i : i + 1], n, alpha, tf.stack([seed, i])),
+            lambda i: smoothed.predict_one(x[i : i + 1], n, alpha, seed, i),
             tf.range(tf.shape(x)[0]),
             fn_output_signature=tf.int64,
         )
 
+    def certify_all(
+        x: tf.Tensor, n0: tf.Tensor, seed: tf.Tensor, *numbers: tf.Tensor | None
+    ) -> dict[str, tf.Tensor]:
+        n, alpha, target_radius, share = numbers
+        rule = bounds.Rule(
+            smoothed.sigma,
+            _draws("n", n),
+            _probability("alpha", alpha),
+            smoothed.correction,
+            target_radius,
+            share,
+        )
+        n0 = _draws("n0", n0)
+        types = (tf.int64, tf.float64, tf.float64, tf.int32)
+        prediction, radius, p_lower, samples = tf.map_fn(
+            lambda i: smoothed.certify_one(x[i : i + 1], n0, rule, seed, i),
+            tf.range(tf.shape(x)[0]),
+            fn_output_signature=types,
+        )
+        return {
+            "prediction": prediction,
+            "radius": radius,
+            "p_lower": p_lower,
+            "samples": samples,
+        }
+
     def certify(
         x: tf.Tensor, n0: tf.Tensor, n: tf.Tensor, alpha: tf.Tensor, seed: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        n0, n, alpha = _draws("n0", n0), _draws("n", n), _probability(alpha)
-        prediction, radius, p_lower = tf.map_fn(
-            lambda i: smoothed.certify_one(
-                x[i : i + 1], n0, n, alpha, tf.stack([seed, i])
-            ),
-            tf.range(tf.shape(x)[0]),
-            fn_output_signature=(tf.int64, tf.float64, tf.float64),
-        )
-        return {"prediction": prediction, "radius": radius, "p_lower": p_lower}
+        return certify_all(x, n0, seed, n, alpha, None, None)
 
-    n0, n = _named(_INT, "n0"), _named(_INT, "n")
-    archive.add_endpoint("predict", predict, [x, n, alpha, seed])
-    archive.add_endpoint("certify", certify, [x, n0, n, alpha, seed])
+    def certify_target(
+        x: tf.Tensor,
+        target_radius: tf.Tensor,
+        n0: tf.Tensor,
+        n: tf.Tensor,
+        alpha: tf.Tensor,
+        seed: tf.Tensor,
+    ) -> dict[str, tf.Tensor]:
+        message = "`target_radius` must be positive. Received:"
+        target_radius = _require(target_radius, target_radius > 0, message)
+        return certify_all(x, n0, seed, n, alpha, target_radius, None)
+
+    def certify_share(
+        x: tf.Tensor,
+        share: tf.Tensor,
+        n0: tf.Tensor,
+        n: tf.Tensor,
+        alpha: tf.Tensor,
+        seed: tf.Tensor,
+    ) -> dict[str, tf.Tensor]:
+        share = _probability("share", share)
+        return certify_all(x, n0, seed, n, alpha, None, share)
+
+    numbers = [_named(_INT, "n0"), _named(_INT, "n"), alpha, seed]
+    target_radius, share = _named(_DOUBLE, "target_radius"), _named(_DOUBLE, "share")
+    archive.add_endpoint("predict", predict, [x, *numbers[1:]])
+    archive.add_endpoint("certify", certify, [x, *numbers])
+    archive.add_endpoint("certify_target", certify_target, [x, target_radius, *numbers])
+    archive.add_endpoint("certify_share", certify_share, [x, share, *numbers])
 
 
 def _require(value: tf.Tensor, condition: tf.Tensor, message: str) -> tf.Tensor:
@@ -162,8 +210,8 @@ def _draws(name: str, n: tf.Tensor) -> tf.Tensor:
     return _require(n, n > 0, f"`{name}` must be at least 1. Received:")
 
 
-def _probability(alpha: tf.Tensor) -> tf.Tensor:
-    inside = (alpha > 0) & (alpha < 1)
+def _probability(name: str, value: tf.Tensor) -> tf.Tensor:
+    inside = (value > 0) & (value < 1)
     return _require(
-        alpha, inside, "`alpha` must lie strictly between 0 and 1. Received:"
+        value, inside, f"`{name}` must lie strictly between 0 and 1. Received:"
     )

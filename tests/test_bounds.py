@@ -5,7 +5,7 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 
-from lps_tf.smoothing import binomial_test, clopper_pearson_lower
+from lps_tf.bounds import binomial_test, clopper_pearson_lower
 
 
 def counts_of(n):

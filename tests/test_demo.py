@@ -32,9 +32,9 @@ def test_metrics_have_every_key(quick):
     names = ["plain", "rts_augmented", "cvae_augmented", "cvae_adversarial", "noise"]
     assert list(metrics["classifiers"]) == names
     for result in metrics["classifiers"].values():
-        assert set(result) == {"clean", "rts_mean", "rts_worst", "pgd"}
+        assert set(result) == {"clean", "rts_mean", "rts_worst", "apgd"}
         assert result["rts_worst"] <= result["rts_mean"]
-        radii = [float(radius) for radius in result["pgd"]]
+        radii = [float(radius) for radius in result["apgd"]]
         assert radii == sorted(radii) and len(radii) == 4
     certified = metrics["certified"]
     fractions = list(certified["accuracy_at"].values())

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -43,24 +44,91 @@ def test_classifier_endpoint(tiny_classifier, images, tmp_path):
     np.testing.assert_allclose(loaded.serve(images), tiny_classifier(images), atol=1e-5)
 
 
-def test_smoothed_classifier_certifies_in_the_graph(
-    tiny_set, tiny_classifier, images, tmp_path
-):
-    smooth = lps.SmoothedClassifier(tiny_classifier, tiny_set, 0.5, batch_size=64)
-    lps.export(smooth, tmp_path / "smooth")
-    loaded = tf.saved_model.load(tmp_path / "smooth")
-    ours = smooth.certify(images, n0=30, n=300, alpha=0.01, verbose=False)
-    theirs = loaded.certify(images, 30, 300, ALPHA, 0)
-    np.testing.assert_array_equal(theirs["prediction"], ours.prediction)
+@pytest.fixture(scope="module")
+def smooth(tiny_set, tiny_classifier):
+    return lps.SmoothedClassifier(tiny_classifier, tiny_set, 0.5, batch_size=64)
+
+
+@pytest.fixture(scope="module")
+def saved_smooth(smooth, tmp_path_factory):
+    return lps.export(smooth, tmp_path_factory.mktemp("smooth") / "smooth")
+
+
+def assert_same(theirs, ours):
+    for name in ("prediction", "samples"):
+        np.testing.assert_array_equal(theirs[name], getattr(ours, name))
+    # A draw whose two best logits are equal up to rounding may be counted differently.
     np.testing.assert_allclose(theirs["radius"], ours.radius, atol=0.02)
     np.testing.assert_allclose(theirs["p_lower"], ours.p_lower, atol=0.01)
+
+
+def certified(smooth, loaded, images, target):
+    """(theirs, ours) in all three ways."""
+    numbers = {"n0": 30, "alpha": 0.01, "verbose": False}
+    ours = smooth.certify(images, n=300, **numbers)
+    yield loaded.certify(images, 30, 300, ALPHA, 0), ours
+    double = tf.constant(target, tf.float64)
+    ours = smooth.certify(images, n=900, target_radius=target, **numbers)
+    yield loaded.certify_target(images, double, 30, 900, ALPHA, 0), ours
+    double = tf.constant(0.2, tf.float64)
+    ours = smooth.certify(images, n=900, share=0.2, **numbers)
+    yield loaded.certify_share(images, double, 30, 900, ALPHA, 0), ours
+
+
+def test_smoothed_classifier_certifies_in_the_graph(smooth, saved_smooth, images):
+    loaded = tf.saved_model.load(saved_smooth)
+    samples = []
+    for theirs, ours in certified(smooth, loaded, images, 0.1):
+        assert_same(theirs, ours)
+        assert (ours.prediction >= 0).any()
+        samples.append(len(set(ours.samples)))
+    assert samples[0] == 1 < min(samples[1:])  # it stops, image by image
     predictions = smooth.predict(images, n=300, alpha=0.01, verbose=False)
     np.testing.assert_array_equal(loaded.predict(images, 300, ALPHA, 0), predictions)
+    other = loaded.certify(images, 30, 300, ALPHA, 1)["p_lower"]
+    assert (other != loaded.certify(images, 30, 300, ALPHA, 0)["p_lower"]).numpy().any()
     for alpha in (0.0, 1.0):
         with pytest.raises(tf.errors.InvalidArgumentError, match="alpha"):
             loaded.certify(images, 30, 300, tf.constant(alpha, tf.float64), 0)
     with pytest.raises(tf.errors.InvalidArgumentError, match="at least 1"):
         loaded.predict(images, 0, ALPHA, 0)
+    zero = tf.constant(0.0, tf.float64)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="target_radius"):
+        loaded.certify_target(images, zero, 30, 300, ALPHA, 0)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="share"):
+        loaded.certify_share(images, zero, 30, 300, ALPHA, 0)
+
+
+@pytest.mark.slow
+def test_smoothed_segmenter_certifies_in_the_graph(tiny_set, images, tmp_path):
+    keras.utils.set_random_seed(0)
+    layers = [keras.Input((12, 12, 1)), keras.layers.Conv2D(3, 3, padding="same")]
+    segmenter = keras.Sequential(layers)
+    smooth = lps.SmoothedClassifier(segmenter, tiny_set, 0.1, batch_size=60)
+    loaded = tf.saved_model.load(lps.export(smooth, tmp_path / "smooth"))
+    for theirs, ours in certified(smooth, loaded, images[:2], 0.02):
+        assert theirs["radius"].shape == (2, 12, 12)
+        np.testing.assert_array_equal(theirs["samples"], ours.samples)
+        close = np.isclose(theirs["radius"], ours.radius, atol=0.005)
+        assert close.mean() > 0.99
+        assert (theirs["prediction"].numpy() == ours.prediction).mean() > 0.99
+        assert (ours.prediction >= 0).mean() > 0.5
+
+
+@pytest.mark.slow
+def test_smoothed_classifier_certifies_from_the_command_line(
+    smooth, saved_smooth, images, tmp_path
+):
+    np.save(tmp_path / "x.npy", images)
+    command = [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli", "run"]
+    numbers = "target_radius=0.1;n0=30;n=900;alpha=0.01;seed=0"
+    command += ["--dir", saved_smooth, "--tag_set", "serve"]
+    command += ["--signature_def", "certify_target", "--outdir", tmp_path]
+    command += ["--inputs", f"x={tmp_path / 'x.npy'}", "--input_exprs", numbers]
+    subprocess.run(list(map(str, command)), check=True, capture_output=True)
+    ours = smooth.certify(images, 30, 900, 0.01, target_radius=0.1, verbose=False)
+    names = ("prediction", "radius", "p_lower", "samples")
+    assert_same({name: np.load(tmp_path / f"{name}.npy") for name in names}, ours)
 
 
 @pytest.mark.slow

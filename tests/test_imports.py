@@ -30,17 +30,18 @@ LAYERS = [
         "networks",
         "objectives",
         "progress",
+        "replicas",
         "schedules",
     },
     {"conditional_vae"},
     {"perturbation_set"},
     {"perturbations", "plots", "quality", "theory"},
     {"robust_classifier"},
-    {"bounds", "robustness", "smoothing"},
+    {"bounds", "distributed", "draws", "robustness", "smoothing"},
     {"certification"},
     {"export", "original"},
     {"__init__"},  # `import lps_tf` brings all of the above
-    {"runs", "demo"},
+    {"runs", "demo", "experiments"},
     {"__main__"},
 ]
 # The perturbation is injected into the classifier, and pictures take plain arrays.

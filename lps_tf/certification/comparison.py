@@ -1,0 +1,94 @@
+"""Several certifications of one data set side by side: which sigma for which radius."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from lps_tf import files, plots
+from lps_tf.certification.report import (
+    CertificationReport,
+    certified_curves,
+    fine_radii,
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Certified accuracies of several reports; `str()` is a table, `plot()` a picture.
+
+    Attributes:
+        reports: the reports by name.
+        radii: the radii of the table, (radii,).
+        accuracy: certified accuracy of each report at the radii, each (radii,).
+        best: for each radius the names with the largest accuracy, empty where it is
+            zero. Whoever picks a sigma by it has looked at these very images.
+    """
+
+    reports: dict[str, CertificationReport]
+    radii: np.ndarray
+    accuracy: dict[str, np.ndarray]
+    best: list[tuple[str, ...]]
+
+    def __str__(self) -> str:
+        widths = {name: max(len(name), 6) for name in self.reports}
+
+        def line(first: str, cells: Sequence[str], last: str = "") -> str:
+            cells = [f"{c:>{w}}" for c, w in zip(cells, widths.values(), strict=True)]
+            return "  ".join([f"{first:>6}", *cells, last]).rstrip()
+
+        lines = [line("radius", list(self.reports), "best")]
+        for i, radius in enumerate(self.radii):
+            cells = [f"{values[i]:.4f}" for values in self.accuracy.values()]
+            lines.append(line(f"{radius:.3f}", cells, ", ".join(self.best[i])))
+        acr = [f"{report.acr:.4f}" for report in self.reports.values()]
+        return "\n".join([*lines, line("ACR", acr)])
+
+    def plot(self, path: str | Path | None = None) -> Figure:
+        """The curves in one picture; saved as PNG if a path is given."""
+        radii = fine_radii(max(r.largest_radius for r in self.reports.values()))
+        lines = {n: r.certified_accuracy(radii) for n, r in self.reports.items()}
+        figure = certified_curves(radii, lines)
+        if path is not None:
+            files.write(path, plots.png(figure))
+        return figure
+
+
+def compare(
+    reports: Mapping[str, CertificationReport], radii: Sequence[float] | None = None
+) -> Comparison:
+    """Compares certifications of the same images, such as those of several sigmas.
+
+    Args:
+        reports: by the name to show, such as "sigma 0.84".
+        radii: of the table; default eleven from 0 to the largest certified by any.
+
+    Returns:
+        A `Comparison`.
+
+    Raises:
+        ValueError: if there is no report, or they are not of the same images.
+    """
+    reports = dict(reports)
+    if not reports:
+        raise ValueError("There is nothing to compare. Received: reports={}")
+    first = next(iter(reports.values()))
+    for name, report in reports.items():
+        same = report.settings["data"] == first.settings["data"]
+        if not (same and np.array_equal(report.index, first.index)):
+            raise ValueError(
+                "Only reports of the same images can be compared. "
+                f"{name!r} has other images than {next(iter(reports))!r}."
+            )
+    if radii is None:
+        radii = max(reports.values(), key=lambda r: r.largest_radius).radii
+    radii = np.asarray(radii, np.float64)
+    accuracy = {name: r.certified_accuracy(radii) for name, r in reports.items()}
+    top = np.max(list(accuracy.values()), 0)
+    best = [
+        tuple(n for n, values in accuracy.items() if values[i] == top[i] > 0)
+        for i in range(len(radii))
+    ]
+    return Comparison(reports, radii, accuracy, best)

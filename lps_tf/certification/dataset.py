@@ -1,0 +1,283 @@
+"""Certifying a data set block by block, by one process or by several."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from lps_tf import checks, files
+from lps_tf._version import __version__
+from lps_tf.certification.blocks import Blocks, block_count, block_index
+from lps_tf.certification.report import CertificationReport
+from lps_tf.progress import progress
+from lps_tf.smoothing import SmoothedClassifier
+
+
+def certify_dataset(
+    smoothed: SmoothedClassifier,
+    data: Any,
+    directory: str | Path,
+    *,
+    n0: int = 100,
+    n: int = 10_000,
+    alpha: float = 1e-3,
+    target_radius: float | None = None,
+    share: float | None = None,
+    shard: tuple[int, int] | None = None,
+    limit: int | None = None,
+    images_per_file: int = 10,
+    verbose: bool = True,
+) -> CertificationReport:
+    """Certifies labelled images into a folder; goes on where an earlier run stopped.
+
+    Draws depend on the seed and on an image's number in the data set alone, so that
+    interrupted, divided and uninterrupted runs of one machine give the same files.
+    The data are read twice: once to know them by a fingerprint, once to certify
+    them. Memory holds one block of images, and what the data set reads ahead.
+
+    Args:
+        smoothed: the smoothed classifier or segmenter.
+        data: a tf.data.Dataset of batches (x, y), or a pair of arrays (x, y); x
+            float (batch, height, width, channels) in [0, 1], y integers (batch,) or
+            (batch, height, width). It must give the same images in the same order
+            whenever it is read.
+        directory: of the results, a file for each block of images. Shards may share
+            a folder.
+        n0: draws that choose the class.
+        n: draws that bound its probability; the most of them with `target_radius`
+            or `share`.
+        alpha: probability that a certificate is wrong, for each image.
+        target_radius: only whether the class is certain up to this radius, on as
+            few draws as that takes; radii are this or 0.
+        share: stops when more draws would add less than this share of the radius.
+            Not together with `target_radius`; see `SmoothedClassifier.certify`.
+        shard: (i, m) certifies the i-th of m shares, i from 1 to m: every m-th block
+            of images. None certifies all.
+        limit: how many images to take from the beginning; None for all.
+        images_per_file: images in a block, which is what an interruption loses.
+        verbose: whether to show progress.
+
+    Returns:
+        A `CertificationReport` of what is in the folder now.
+
+    Raises:
+        ValueError: if the folder holds results of other settings, weights or data
+            (the message says which), the data change from one reading to the next
+            or do not suit the classifier, or a number is out of its range.
+    """
+    size = checks.count("images_per_file", images_per_file)
+    limit = None if limit is None else checks.count("limit", limit)
+    number, shards = (1, 1) if shard is None else _checked_shard(*shard)
+    digests = _read_through(smoothed.classifier, data, size, limit)
+    each = [digest for block in digests for digest in block]
+    settings = {
+        "sigma": smoothed.sigma,
+        "seed": int(smoothed.seed),
+        "correction": smoothed.correction,
+        "n0": checks.count("n0", n0),
+        "n": checks.count("n", n),
+        "alpha": checks.probability("alpha", alpha),
+        "target_radius": None if target_radius is None else float(target_radius),
+        "share": None if share is None else float(share),
+        "classifier": _digest(*smoothed.classifier.get_weights()).hex(),
+        "perturbation_set": _digest(*smoothed.perturbation_set.get_weights()).hex(),
+        "data": hashlib.blake2b(b"".join(each), digest_size=16).hexdigest(),
+        "images": len(each),
+        "images_per_file": size,
+        "version": __version__,
+    }
+    mine = range(number - 1, block_count(settings), shards)
+    if not mine:
+        raise ValueError(
+            f"Shard {number}/{shards} has nothing to do: {len(each)} images, "
+            f"{size} a file, are divided among at most {len(digests)} shards. "
+            "Take fewer shards or fewer images a file."
+        )
+    blocks = Blocks(directory)
+    blocks.check(settings)
+    missing = [k for k in mine if blocks.read(k) is None]
+    batches = enumerate(_batches(data, size, limit))
+    for k in progress(missing, f"certify, {size} images each", verbose):
+        x, y = next((batch for i, batch in batches if i == k), (None, None))
+        if x is None or _digests(x, y) != digests[k]:
+            raise ValueError(
+                "The data set gives other images when it is read again, so that their "
+                "numbers mean nothing. Turn off what shuffles or augments it."
+            )
+        index = block_index(settings, k)
+        found = smoothed.certify(
+            x,
+            n0,
+            n,
+            alpha,
+            target_radius=target_radius,
+            share=share,
+            index=index,
+            verbose=False,
+        )
+        arrays = {name: np.asarray(value) for name, value in found._asdict().items()}
+        del arrays["alpha"]
+        # Only now: what `certify` refuses must leave no settings behind.
+        blocks.claim(settings, None if shard is None else shards)
+        blocks.write(k, {"index": index, "labels": y, **arrays})
+    return CertificationReport.load(directory)
+
+
+def merge(directories: Sequence[str | Path], output: str | Path) -> CertificationReport:
+    """Brings the shares of one data set together in one folder.
+
+    The folder is the one that a run without shards would have written.
+
+    Args:
+        directories: folders that `certify_dataset` has written, of equal settings.
+        output: folder to write; it may be one of them.
+
+    Returns:
+        A `CertificationReport` of all images.
+
+    Raises:
+        ValueError: if the folders' settings differ, an image is missing or damaged,
+            or two folders have different certificates of one image. Nothing is
+            written then.
+    """
+    sources = [Blocks(directory) for directory in directories]
+    if not sources:
+        raise ValueError("There is nothing to merge. Received: directories=[]")
+    settings = sources[0].settings
+    for source in sources[1:]:
+        source.require(settings)
+    paths = {}
+    for k in range(block_count(settings)):
+        found = [(source.path(k), source.read(k)) for source in sources]
+        found = [(path, block) for path, block in found if block is not None]
+        for path, block in found[1:]:
+            _require_equal(*found[0], path, block)
+        if found:
+            paths[k] = found[0][0]
+    missing = [k for k in range(block_count(settings)) if k not in paths]
+    if missing:
+        shards = next(filter(None, (source.shards for source in sources)), None)
+        raise ValueError(_missing(settings, missing, shards))
+    target = Blocks(output)
+    target.claim(settings)
+    for k, path in paths.items():
+        if path != target.path(k):
+            files.write(target.path(k), path.read_bytes())
+    return CertificationReport.load(output)
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """The shard that a text such as "3/64" names: the third of 64, counted from 1.
+
+    Raises:
+        ValueError: if it names none.
+    """
+    number, slash, shards = text.partition("/")
+    if not (slash and number.strip().isdecimal() and shards.strip().isdecimal()):
+        raise ValueError(
+            f"A shard is written as 3/64, the third of 64. Received: {text!r}"
+        )
+    return _checked_shard(int(number), int(shards))
+
+
+def _checked_shard(number: int, shards: int) -> tuple[int, int]:
+    shards = checks.count("number of shards", shards)
+    number = checks.count("shard", number)
+    if number > shards:
+        raise ValueError(
+            f"`shard` must be one of 1 to {shards}. Received: {number}/{shards}"
+        )
+    return number, shards
+
+
+def _batches(
+    data: Any, size: int, limit: int | None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Blocks of at most `size` images with labels: float32, int64."""
+    if isinstance(data, tf.data.Dataset):
+        pairs = iter(data.rebatch(size))
+    else:
+        pairs = _slices(*data, size)
+    left = limit
+    for x, y in pairs:
+        x, y = x[:left], y[:left]
+        yield checks.images("x", x).numpy(), checks.labels(y).numpy()
+        if left is not None:
+            left -= len(x)
+            if left == 0:
+                return
+
+
+def _slices(x: Any, y: Any, size: int) -> Iterator[tuple[Any, Any]]:
+    if len(x) != len(y):
+        raise ValueError(
+            "There must be one label, or map of labels, for each image. "
+            f"Received: {len(x)} images and {len(y)} labels"
+        )
+    for i in range(0, len(x), size):
+        yield x[i : i + size], y[i : i + size]
+
+
+def _read_through(
+    classifier: Any, data: Any, size: int, limit: int | None
+) -> list[list[bytes]]:
+    """The digests of all images, in blocks."""
+    blocks = []
+    for x, y in _batches(data, size, limit):
+        if not blocks:
+            _check_labels(classifier, x, y)
+        blocks.append(_digests(x, y))
+    if not blocks:
+        raise ValueError("There are no images: the data set is empty.")
+    return blocks
+
+
+def _check_labels(classifier: Any, x: np.ndarray, y: np.ndarray) -> None:
+    """Raises ValueError unless labels have the form of the classifier's answers."""
+    answers = classifier(x[:1]).shape[1:-1]
+    if y.shape[1:] != tuple(answers):
+        raise ValueError(
+            f"The classifier answers with shape {('batch', *answers)}, so labels must "
+            f"have it too. Received: labels of shape {y.shape}"
+        )
+
+
+def _digest(*arrays: np.ndarray) -> bytes:
+    """A hash of shapes, types and values, 16 bytes."""
+    total = hashlib.blake2b(digest_size=16)
+    for array in arrays:
+        total.update(f"{array.shape} {array.dtype}".encode())
+        total.update(array.tobytes())
+    return total.digest()
+
+
+def _digests(x: np.ndarray, y: np.ndarray) -> list[bytes]:
+    return [_digest(*pair) for pair in zip(x, y, strict=True)]
+
+
+def _require_equal(path: Path, block: dict, other_path: Path, other: dict) -> None:
+    if any(not np.array_equal(block[name], other[name]) for name in Blocks.ARRAYS):
+        raise ValueError(
+            f"{path} and {other_path} have different certificates of the same images. "
+            "Certify them again in one folder, and leave out the other."
+        )
+
+
+def _missing(settings: dict, missing: list[int], shards: int | None) -> str:
+    """What `merge` says of missing blocks."""
+    index = np.concatenate([block_index(settings, k) for k in missing])
+    runs = np.split(index, np.flatnonzero(np.diff(index) > 1) + 1)
+    ranges = [f"{run[0]}" if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs]
+    more = f" and {len(ranges) - 10} more ranges" if len(ranges) > 10 else ""
+    text = (
+        f"{len(index)} of {settings['images']} images are missing or damaged: "
+        f"{', '.join(ranges[:10])}{more}."
+    )
+    if shards:
+        numbers = sorted({k % shards + 1 for k in missing})
+        names = ", ".join(f"{number}/{shards}" for number in numbers)
+        text += f" They belong to these shards, which have to run (again): {names}."
+    return text

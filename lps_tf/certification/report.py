@@ -1,0 +1,265 @@
+"""What a folder of certificates amounts to: rates, curves, a table and a picture."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from lps_tf import files, plots
+from lps_tf.certification.blocks import Blocks, block_count
+from lps_tf.smoothing import ABSTAIN
+
+_STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1)))
+
+
+@dataclass(frozen=True)
+class CertificationReport:
+    """The certificates of a data set. See `lps_tf.certification` for what they say.
+
+    Of a segmenter every rate is a rate of pixels.
+
+    Attributes:
+        settings: what the certificates depend on, as in settings.json.
+        index: number of each image in the data set, int64 (images,).
+        labels: the true classes, (images,) or (images, height, width).
+        prediction: the smoothed answers, of the shape of the labels, -1 where it
+            abstains.
+        radius: certified radii, of the shape of the labels, 0 where it abstains.
+        samples: draws spent on each image, (images,).
+    """
+
+    settings: dict
+    index: np.ndarray
+    labels: np.ndarray
+    prediction: np.ndarray
+    radius: np.ndarray
+    samples: np.ndarray
+
+    @classmethod
+    def load(cls, directory: str | Path) -> "CertificationReport":
+        """The report of a folder, finished or not: `images` says how many are there.
+
+        Raises:
+            ValueError: if there is none in the folder.
+        """
+        blocks = Blocks(directory)
+        settings = blocks.settings
+        there = [blocks.read(k) for k in range(block_count(settings))]
+        there = [block for block in there if block is not None]
+        if not there:
+            raise ValueError(f"No image is certified in {directory} yet.")
+        names = ("index", "labels", "prediction", "radius", "samples")
+        arrays = {name: np.concatenate([b[name] for b in there]) for name in names}
+        return cls(settings, **arrays)
+
+    @property
+    def images(self) -> int:
+        """How many images are certified; `settings["images"]` are to be."""
+        return len(self.index)
+
+    @property
+    def segmentation(self) -> bool:
+        """Whether the answers are maps of classes."""
+        return self.labels.ndim > 1
+
+    @property
+    def right(self) -> np.ndarray:
+        """Where the smoothed prediction is the label, of the shape of the labels."""
+        return self.prediction == self.labels
+
+    @property
+    def accuracy(self) -> float:
+        """Rate of right smoothed predictions on unperturbed images."""
+        return float(self.right.mean())
+
+    @property
+    def abstained(self) -> float:
+        """Rate of abstentions. What neither abstains nor is right is wrong."""
+        return float((self.prediction == ABSTAIN).mean())
+
+    @property
+    def acr(self) -> float:
+        """Average certified radius; 0 counts where it is wrong or abstains."""
+        return float((self.radius * self.right).mean())
+
+    @property
+    def mean_samples(self) -> float:
+        """Mean number of draws an image, those of the selection among them."""
+        return float(self.samples.mean())
+
+    @property
+    def largest_radius(self) -> float:
+        """The largest radius that is certified of a right answer, 0 if none is."""
+        return float((self.radius * self.right).max())
+
+    @property
+    def radii(self) -> np.ndarray:
+        """Eleven radii from 0 to the largest certified one; only 0 if none is."""
+        largest = self.largest_radius
+        return np.linspace(0, largest, 11) if largest > 0 else np.zeros(1)
+
+    def certified_accuracy(self, radii: Sequence[float] | None = None) -> np.ndarray:
+        """Rate of answers that are right and certified up to each radius.
+
+        Args:
+            radii: in standardised latent units, any shape; default `radii`.
+
+        Returns:
+            Rates, float64 of the shape of the radii; at radius 0 the accuracy.
+        """
+        radii = np.asarray(self.radii if radii is None else radii, np.float64)
+        certified = np.sort(self.radius[self.right])
+        beyond = len(certified) - np.searchsorted(certified, radii, side="left")
+        return beyond / self.labels.size
+
+    def certified_mean_iou(self, radii: Sequence[float] | None = None) -> np.ndarray:
+        """The least mean IoU that any perturbation up to each radius may leave.
+
+        Pixels certified up to the radius keep their class; the others may take any,
+        and are given the classes for which the mean over classes with labels, taken
+        over all images, is the smallest. So it is a lower bound, and far below the
+        IoU of unperturbed images where many pixels are not certified. It takes all
+        pixels of an image to be right together, which the correction "none" does
+        not provide for.
+
+        Args:
+            radii: in standardised latent units, (count,); default `radii`.
+
+        Returns:
+            Bounds, float64 (count,).
+
+        Raises:
+            ValueError: if the labels are no maps.
+        """
+        if not self.segmentation:
+            raise ValueError(
+                "A mean IoU needs labels that are maps. "
+                f"Received: labels of shape {self.labels.shape}"
+            )
+        radii = self.radii if radii is None else radii
+        return np.array([self._least_mean_iou(radius) for radius in radii])
+
+    def _least_mean_iou(self, radius: float) -> float:
+        sure = (self.radius >= radius) & (self.prediction != ABSTAIN)
+        labelled = np.bincount(self.labels.ravel())
+        classes = len(labelled)
+
+        def count(classes_there: np.ndarray) -> np.ndarray:
+            return np.bincount(classes_there, minlength=classes)[:classes]
+
+        kept = count(self.labels[sure & self.right])
+        union = labelled + count(self.prediction[sure]) - kept
+        free = sure.size - sure.sum()
+        return _least(kept[labelled > 0], union[labelled > 0], free)
+
+    def __str__(self) -> str:
+        things = "pixels" if self.segmentation else "images"
+        s = self.settings
+        table = {
+            "images": f"{self.images} of {s['images']}",
+            "sigma": f"{s['sigma']:g}",
+            "probability of a wrong certificate, an image": f"{s['alpha']:g}",
+            f"right, rate of {things}": f"{self.accuracy:.4f}",
+            f"abstained, rate of {things}": f"{self.abstained:.4f}",
+            "average certified radius (ACR)": f"{self.acr:.4f}",
+            "draws an image": f"{self.mean_samples:.0f}",
+        }
+        width = max(map(len, table))
+        lines = [f"{name:{width}}  {value}" for name, value in table.items()]
+        columns = self._curves(self.radii)
+        head = ["radius", *columns]
+        lines += ["", "  ".join(head)]
+        for radius, *values in zip(self.radii, *columns.values(), strict=True):
+            cells = [f"{radius:6.3f}", *(f"{value:.4f}" for value in values)]
+            lines.append(
+                "  ".join(f"{c:>{len(h)}}" for h, c in zip(head, cells, strict=True))
+            )
+        return "\n".join(lines)
+
+    def _curves(self, radii: Sequence[float]) -> dict[str, np.ndarray]:
+        curves = {"certified accuracy": self.certified_accuracy(radii)}
+        if self.segmentation:
+            curves["certified mean IoU"] = self.certified_mean_iou(radii)
+        return curves
+
+    def to_json(
+        self, path: str | Path | None = None, radii: Sequence[float] | None = None
+    ) -> str:
+        """The measures as JSON; written to `path` if one is given.
+
+        Args:
+            path: of a file.
+            radii: of the certified accuracy; default `radii`.
+        """
+        radii = np.asarray(self.radii if radii is None else radii, np.float64)
+        curves = self._curves(radii).items()
+        content = {
+            "images": self.images,
+            "accuracy": self.accuracy,
+            "abstained": self.abstained,
+            "average_certified_radius": self.acr,
+            "mean_samples": self.mean_samples,
+            "radii": radii.tolist(),
+            **{k.lower().replace(" ", "_"): v.tolist() for k, v in curves},
+            "settings": self.settings,
+        }
+        text = json.dumps(content, indent=1)
+        if path is not None:
+            files.write_text(path, text + "\n")
+        return text
+
+    def plot(self, path: str | Path | None = None) -> Figure:
+        """Certified accuracy over the radius; saved as PNG if a path is given."""
+        radii, s = fine_radii(self.largest_radius), self.settings
+        curves = self._curves(radii)
+        figure = certified_curves(radii, curves, " / ".join(curves))
+        figure.axes[0].set_title(
+            f"sigma {s['sigma']:g}, alpha {s['alpha']:g}, {self.images} images",
+            fontsize=9,
+        )
+        if path is not None:
+            files.write(path, plots.png(figure))
+        return figure
+
+
+def fine_radii(largest: float) -> np.ndarray:
+    """Radii for a picture, from 0 to a little beyond the largest certified one."""
+    return np.linspace(0, 1.05 * largest or 1.0, 101)
+
+
+def certified_curves(
+    radii: Sequence[float], lines: Mapping[str, Any], ylabel: str = "certified accuracy"
+) -> Figure:
+    """A picture of rates over the radius, told apart by colour and line style."""
+    figure = Figure(figsize=(5, 3.2), layout="constrained")
+    axis = figure.subplots()
+    for i, (name, rates) in enumerate(lines.items()):
+        colour = plots.COLOURS[i % len(plots.COLOURS)]
+        axis.plot(
+            radii, rates, color=colour, ls=_STYLES[i % len(_STYLES)], lw=1.8, label=name
+        )
+    axis.set(xlabel="certified latent radius", ylabel=ylabel, ylim=(-0.02, 1.02))
+    axis.grid(alpha=0.3)
+    axis.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def _least(kept: np.ndarray, union: np.ndarray, free: int) -> float:
+    """The least mean of kept / (union + extra) with extra >= 0 of sum `free`.
+
+    Each summand is convex in its extra, so at the minimum their slopes are equal
+    wherever extra is positive: union + extra = max(union, t sqrt(kept)). The sum of
+    the extras then is the largest of `t sum(sqrt(kept)) - sum(union)` over all sets
+    of classes, and only sets that t reaches first need looking at.
+    """
+    there = kept > 0
+    root, union = np.sqrt(kept[there]), union[there]
+    if not len(root):
+        return 0.0
+    first = np.argsort(union / root)
+    t = ((free + np.cumsum(union[first])) / np.cumsum(root[first])).min()
+    return float((root**2 / np.maximum(union, t * root)).sum() / len(kept))

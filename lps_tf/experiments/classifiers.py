@@ -1,0 +1,168 @@
+"""Running an experiment that trains a classifier or a segmenter."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+from scipy.stats import norm
+
+import lps_tf as lps
+from lps_tf import certification, robustness
+from lps_tf.datasets import PairData
+from lps_tf.experiments import training
+from lps_tf.experiments.settings import ClassifierSettings, Radius
+from lps_tf.experiments.training import MODEL
+from lps_tf.networks import classifiers
+from lps_tf.runs import Run
+
+
+def run_classifier(
+    run: Run,
+    settings: ClassifierSettings,
+    data: Callable[[], PairData],
+    before: Path,
+) -> dict:
+    """Trains, attacks, certifies and exports a classifier, as far as it is not done.
+
+    Args:
+        run: the folder.
+        settings: of the experiment.
+        data: gives the data, when they are needed.
+        before: folder of the experiment that has learned the perturbation set.
+
+    Returns:
+        The results, for metrics.json.
+    """
+    s = settings
+
+    def perturbation_set() -> lps.PerturbationSet:
+        return keras.models.load_model(before / MODEL)
+
+    def train() -> dict:
+        keras.utils.set_random_seed(s.seed)
+        pset = perturbation_set()
+        robust = lps.RobustClassifier(network(s, data()), perturbation(s, pset))
+        segments = s.network == "Unet"
+        learned = training.train(
+            run,
+            s,
+            robust,
+            data().train_perturbed if s.training == "perturbed" else data().train,
+            data().val,
+            optimizer(s),
+            robust.classifier,
+            metrics=["accuracy", "mean_iou"] if segments else ["accuracy"],
+        )
+        numbers = {
+            "radius": _radius(pset, s.radius),
+            "radii": [_radius(pset, radius) for radius in s.radii],
+            "sigma": sigma(s, pset),
+        }
+        return {"data": data().name, "in numbers": numbers, **learned}
+
+    trained = run.stage("train", train)
+
+    def evaluate() -> dict:
+        attack = lps.LatentPGD(
+            perturbation_set(), steps=s.steps, relative_step=0.05, seed=s.seed
+        )
+        report = robustness.evaluate_robustness(
+            keras.models.load_model(run / MODEL),
+            data(),
+            attack,
+            trained["in numbers"]["radii"],
+            directory=run / "evaluation",
+            limit=s.test_images,
+        )
+        report.plot(run / "pictures" / "robustness.png")
+        print(report)
+        rows, versions = report.rows, len(data().perturbations)
+        clean, mean = rows["clean"], rows["perturbed/mean"]
+
+        def overall(measure: str) -> float | None:
+            one, others = getattr(clean, measure), getattr(mean, measure)
+            return None if one is None else (one + versions * others) / (versions + 1)
+
+        return {
+            "rows": json.loads(report.to_json())["rows"],
+            # The image itself is one version: the first of 25 lights, for instance.
+            "all_versions": {k: overall(k) for k in ("accuracy", "mean_iou")},
+        }
+
+    def certify() -> dict:
+        smoothed = lps.SmoothedClassifier(
+            keras.models.load_model(run / MODEL),
+            perturbation_set(),
+            trained["in numbers"]["sigma"],
+            seed=s.seed,
+        )
+        report = certification.certify_dataset(
+            smoothed,
+            data().test,
+            run / "certificates",
+            n0=s.n0,
+            n=s.n,
+            alpha=s.alpha,
+            limit=s.test_images,
+        )
+        report.plot(run / "pictures" / "certified.png")
+        print(report)
+        return json.loads(report.to_json())
+
+    def export() -> dict:
+        lps.export(keras.models.load_model(run / MODEL), run / "saved_model")
+        return {"folder": "saved_model"}
+
+    results = {**trained, "robustness": run.stage("evaluate", evaluate)}
+    if s.training == "smoothing":
+        results["certified"] = run.stage("certify", certify)
+    return {**results, "export": run.stage("export", export)}
+
+
+def network(settings: ClassifierSettings, data: PairData) -> keras.Model:
+    """The classifier, not trained."""
+    make, sizes = getattr(classifiers, settings.network), settings.sizes
+    if settings.network != "Unet":  # which takes images of any size
+        return make(data.image_shape, data.classes, **sizes)
+    model = make(data.classes, **sizes)
+    model.build((None, *data.image_shape))
+    return model
+
+
+def optimizer(settings: ClassifierSettings) -> Callable:
+    """Makes the optimizer, given a learning rate."""
+    if settings.optimizer == "adam":
+        return keras.optimizers.Adam
+    return lambda rate: keras.optimizers.SGD(rate, momentum=0.9)
+
+
+def perturbation(
+    settings: ClassifierSettings, pset: lps.PerturbationSet
+) -> Callable | None:
+    """What it is trained on, of images as the data give them."""
+    s, radius = settings, _radius(pset, settings.radius)
+    if s.training == "augmentation":
+        return lps.LatentAugmentation(pset, radius=radius, seed=s.seed)
+    if s.training == "adversarial":
+        return lps.LatentPGD(
+            pset, radius=radius, steps=s.train_steps, relative_step=0.2, seed=s.seed
+        )
+    if s.training == "smoothing":
+        return lps.LatentNoise(pset, sigma(s, pset), seed=s.seed)
+    return None
+
+
+def sigma(settings: ClassifierSettings, pset: lps.PerturbationSet) -> float | None:
+    """Of the noise; see `ClassifierSettings`."""
+    s = settings
+    if not isinstance(s.sigma, str):
+        return s.sigma
+    # If all of n draws agree, the lower bound of Clopper and Pearson is
+    # alpha^(1/n), and the radius sigma times the normal quantile of that.
+    most = norm.ppf(s.alpha ** (1 / s.n))
+    return float(_radius(pset, s.sigma) / most)
+
+
+def _radius(pset: lps.PerturbationSet, radius: Radius | None) -> float | None:
+    return pset.calibration["quantiles"][radius] if isinstance(radius, str) else radius

@@ -1,0 +1,98 @@
+"""Running an experiment that learns a perturbation set."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+
+import lps_tf as lps
+from lps_tf import files
+from lps_tf.datasets import PairData
+from lps_tf.experiments import training
+from lps_tf.experiments.settings import SetSettings
+from lps_tf.experiments.training import MODEL
+from lps_tf.runs import Run
+from lps_tf.schedules import PiecewiseLinear
+
+
+def run_set(
+    run: Run,
+    settings: SetSettings,
+    data: Callable[[], PairData],
+    before: Path | None,
+) -> dict:
+    """Learns, calibrates, measures and exports a set, as far as it is not done.
+
+    Args:
+        run: the folder.
+        settings: of the experiment.
+        data: gives the data, when they are needed.
+        before: folder of the experiment whose weights are the start.
+
+    Returns:
+        The results, for metrics.json.
+    """
+    s = settings
+
+    def learn() -> dict:
+        keras.utils.set_random_seed(s.seed)
+        if before is None:
+            pset = lps.PerturbationSet.from_network(
+                s.network, likelihood=s.likelihood, seed=s.seed, **s.sizes
+            )
+        else:
+            pset = keras.models.load_model(before / MODEL)
+
+        def adam(rate: PiecewiseLinear) -> keras.optimizers.Adam:
+            return keras.optimizers.Adam(rate, weight_decay=s.weight_decay or None)
+
+        learned = training.train(
+            run,
+            s,
+            pset,
+            data().train_pairs,
+            data().val_pairs,
+            adam,
+            pset,
+            beta=PiecewiseLinear(*s.beta),
+        )
+        return {"data": data().name, **learned}
+
+    def calibrate() -> dict:
+        pset = keras.models.load_model(run / MODEL)
+        pset.calibrate(data().val_pairs, quantile="max")
+        files.atomically(run / MODEL, pset.save)
+        return pset.calibration
+
+    def measure() -> dict:
+        pset = keras.models.load_model(run / MODEL)
+        pairs = data().test_pairs
+        if s.test_batches is not None:
+            # Evenly spaced: neighbours may be of one image.
+            step = max(1, len(pairs) // s.test_batches)
+            pairs = pairs.shard(step, 0).take(s.test_batches)
+        report = lps.quality.evaluate(
+            pset,
+            pairs,
+            radius=s.radius,
+            steps=s.steps,
+            relative_step=0.05,
+            samples=s.samples,
+            seed=s.seed,
+        )
+        report.plot(run / "pictures")
+        print(report)
+        return json.loads(report.to_json())
+
+    def export() -> dict:
+        pset = keras.models.load_model(run / MODEL)
+        lps.export(pset, run / "saved_model")
+        return {"folder": "saved_model"}
+
+    return {
+        **run.stage("learn", learn),
+        "calibration": run.stage("calibrate", calibrate),
+        "quality": run.stage("quality", measure),
+        "export": run.stage("export", export),
+    }

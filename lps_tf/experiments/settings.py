@@ -1,0 +1,191 @@
+"""What an experiment depends on: settings at the paper's scale, and what differs."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from lps_tf import checks
+
+#: (epochs, values): a value at each of these epochs, straight lines between them.
+Schedule = tuple[tuple[float, ...], tuple[float, ...]]
+
+#: A number, or the quantile of the set's latent norms that gives it, such as "50%".
+Radius = float | str
+
+SCALES = ("paper", "laptop")
+
+_Settings = TypeVar("_Settings", bound="Training")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """What sets and classifiers have in common.
+
+    Attributes:
+        data: a function of `lps_tf.datasets`.
+        options: its arguments beyond batch_size and data_dir.
+        batch_size: of training.
+        passes: over the training data in an epoch.
+        network: a function of `lps_tf.networks`, of its `classifiers` for a
+            classifier.
+        sizes: its arguments.
+        epochs: of training.
+        learning_rate: its schedule.
+        seed: of the weights, the order and the draws; not of the data's splits.
+    """
+
+    data: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    batch_size: int
+    passes: int = 1
+    network: str
+    sizes: Mapping[str, Any] = field(default_factory=dict)
+    epochs: int
+    learning_rate: Schedule
+    seed: int = 0
+
+    def __post_init__(self):
+        for name in ("batch_size", "passes", "epochs"):
+            checks.count(name, getattr(self, name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetSettings(Training):
+    """How a perturbation set is learned and measured.
+
+    Attributes:
+        start: the experiment whose weights are the start; None for fresh ones.
+        likelihood: see `lps_tf.likelihoods`.
+        beta: schedule of the weight of the KL term.
+        weight_decay: of Adam. Keras's is decoupled from the gradient, that of
+            PyTorch was not; with the paper's 5e-7 neither shows.
+        radius: of the ball that is measured; None for the calibrated one, the
+            largest norm of a validation pair.
+        steps: of the attacks that measure it, as long as a twentieth of the radius.
+        samples: of each pair, for the expected approximation error.
+        test_batches: how many of them are measured; None for all.
+    """
+
+    start: str | None = None
+    likelihood: str
+    beta: Schedule
+    weight_decay: float = 0.0
+    radius: float | None = None
+    steps: int = 50
+    samples: int = 5
+    test_batches: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierSettings(Training):
+    """How a classifier or segmenter is trained, attacked and certified.
+
+    Attributes:
+        perturbation_set: the experiment that learns its set.
+        training: on what, one of `TRAININGS`.
+        optimizer: "sgd", with momentum 0.9, or "adam".
+        radius: of the ball that "augmentation" and "adversarial" train in.
+        train_steps: of the attack that it is trained with, a fifth of the radius
+            long.
+        sigma: of the noise of "smoothing". A quantile gives the sigma for which that
+            quantile is the largest radius that n draws can certify: so the paper's
+            numbers follow from its quantiles.
+        radii: of the attacks that measure it.
+        steps: of these attacks, as long as a twentieth of the radius.
+        test_images: how many are attacked and certified; None for all.
+        n0: draws that choose a smoothed prediction.
+        n: draws that certify it.
+        alpha: probability that a certificate is wrong.
+    """
+
+    perturbation_set: str
+    training: str
+    optimizer: str = "sgd"
+    radius: Radius | None = None
+    train_steps: int = 7
+    sigma: Radius | None = None
+    radii: tuple[Radius, ...]
+    steps: int = 50
+    test_images: int | None = None
+    n0: int = 100
+    n: int = 10_000
+    alpha: float = 1e-3
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name, known in (("training", TRAININGS), ("optimizer", ("sgd", "adam"))):
+            value = getattr(self, name)
+            if value not in known:
+                raise ValueError(
+                    f"`{name}` must be one of {tuple(known)}. Received: {name}={value}"
+                )
+
+
+#: What a classifier may be trained on, in words.
+TRAININGS = {
+    "plain": "on images as they are",
+    "perturbed": "on images and their true perturbations",
+    "augmentation": "on random members of the learned set",
+    "adversarial": "on the worst members of the learned set that an attack finds",
+    "smoothing": "on Gaussian noise in the latent of the learned set",
+}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A row of the paper's tables.
+
+    Attributes:
+        about: what it is.
+        paper: the paper's settings.
+        laptop: what differs for a few minutes on a laptop, on data that need no
+            download.
+        published: measures that the paper gives, by the name of ours.
+    """
+
+    about: str
+    paper: SetSettings | ClassifierSettings
+    laptop: Mapping[str, Any]
+    published: Mapping[str, float] = field(default_factory=dict)
+
+    def settings(self, scale: str) -> SetSettings | ClassifierSettings:
+        """The settings at one of the two scales.
+
+        Raises:
+            ValueError: for another scale.
+        """
+        if scale not in SCALES:
+            raise ValueError(
+                f"`scale` must be one of {SCALES}. Received: scale={scale!r}"
+            )
+        return self.paper if scale == "paper" else changed(self.paper, **self.laptop)
+
+    @property
+    def predecessor(self) -> str | None:
+        """The experiment that has to be run first."""
+        if isinstance(self.paper, SetSettings):
+            return self.paper.start
+        return self.paper.perturbation_set
+
+
+def changed(settings: _Settings, **changes: Any) -> _Settings:
+    """Settings with some of them changed.
+
+    Schedules keep their form: if `epochs` changes and they do not, their epochs
+    change in proportion.
+
+    Raises:
+        ValueError: for a setting that there is not.
+    """
+    names = {f.name for f in dataclasses.fields(settings)}
+    unknown = sorted(changes.keys() - names)
+    if unknown:
+        raise ValueError(
+            f"There are no settings {unknown}; there are: {sorted(names)}."
+        )
+    factor = changes.get("epochs", settings.epochs) / settings.epochs
+    for name in {"learning_rate", "beta"} & names - changes.keys():
+        epochs, values = getattr(settings, name)
+        changes[name] = tuple(epoch * factor for epoch in epochs), values
+    return dataclasses.replace(settings, **changes)

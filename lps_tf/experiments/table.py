@@ -1,0 +1,333 @@
+"""The paper's experiments (section 6): what it did, and how a laptop does likewise."""
+
+from typing import Any
+
+from lps_tf.experiments.settings import ClassifierSettings, Experiment, SetSettings
+
+# Digits under noise of up to 0.3 on every pixel.
+_LINF: dict[str, Any] = {
+    "data": "mnist_linf",
+    "batch_size": 128,
+    "likelihood": "bernoulli",
+    "epochs": 20,
+    "beta": ((0, 5, 20), (0, 1e-3, 1e-2)),
+}
+_LINF_LAPTOP = {"data": "digits_linf", "passes": 6, "radius": None, "test_batches": 4}
+
+# Digits rotated, translated and scaled.
+_RTS: dict[str, Any] = {
+    "data": "mnist_rts",
+    "batch_size": 128,
+    "network": "mnist_stn",
+    "likelihood": "bernoulli",
+    "epochs": 100,
+    "learning_rate": ((0, 40, 100), (0, 8e-4, 0)),
+    "beta": ((0, 10, 50, 100), (0, 0.01, 1, 1)),
+    "radius": 14,
+}
+_RTS_LAPTOP: dict[str, Any] = {
+    "data": "digits_rts",
+    "sizes": {"latent_dim": 32, "transformers": 3, "localisation": (128, 64)},
+    "epochs": 20,
+    "learning_rate": ((0, 8, 20), (0, 1.2e-3, 0)),
+    "radius": None,
+    "passes": 6,
+    "test_batches": 4,
+}
+
+
+def _limited(k: int) -> Experiment:
+    versions = "1 fixed version" if k == 1 else f"{k} fixed versions"
+    return Experiment(
+        f"digits rotated, translated and scaled; {versions} of each",
+        SetSettings(**_RTS, options={"limited": k}),
+        # As many steps as with fresh draws in each pass.
+        {**_RTS_LAPTOP, "options": {"limited": k}, "passes": max(1, round(6 / k))},
+    )
+
+
+# CIFAR-10 with twelve common corruptions.
+_CIFAR10C: dict[str, Any] = {
+    "data": "cifar10_corrupted",
+    "batch_size": 128,
+    "network": "cifar10_residual",
+    "likelihood": "gaussian",
+    "epochs": 1000,
+    "learning_rate": ((0, 400, 1000), (0, 1e-3, 0)),
+}
+_PATCHES = {"patches": (400, 12, 30)}
+
+
+def _cifar10c(
+    about: str, pairing: str, beta: tuple[tuple, tuple], radius: float
+) -> Experiment:
+    options = {"pairing": pairing}
+    return Experiment(
+        f"common corruptions of small photographs; {about}",
+        SetSettings(**_CIFAR10C, options=options, beta=beta, radius=radius),
+        {
+            "data": "photos",
+            "options": {**options, **_PATCHES},
+            "batch_size": 64,
+            "sizes": {"latent_dim": 64, "blocks": 2, "wide": 16, "narrow": 8},
+            "epochs": 10,
+            "radius": None,
+            "test_batches": 4,
+        },
+    )
+
+
+# Multi-Illumination: indoor scenes under 25 lights.
+_MI: dict[str, Any] = {
+    "data": "multi_illumination",
+    "network": "mi_unet",
+    "likelihood": "gaussian",
+}
+_MI_LAPTOP: dict[str, Any] = {
+    "data": "scenes",
+    "sizes": {
+        "channels": (8, 16, 32, 64, 128),
+        "latents": (16, 8, 8, 4, 4),
+        "pool": ((31, 46), (15, 23), (7, 11), (3, 5), (3, 5)),
+    },
+    "radius": None,
+    "test_batches": 8,
+}
+
+SETS = {
+    "mnist_linf_fc": Experiment(
+        "digits under l-infinity noise, fully connected networks",
+        SetSettings(
+            **_LINF,
+            network="mnist_fc",
+            learning_rate=((0, 10, 15, 20), (0, 1e-3, 5e-4, 1e-4)),
+            radius=28,
+        ),
+        _LINF_LAPTOP,
+    ),
+    "mnist_linf_conv": Experiment(
+        "digits under l-infinity noise, convolutional networks",
+        SetSettings(
+            **_LINF,
+            network="mnist_conv",
+            learning_rate=((0, 10, 15, 20), (1e-3, 1e-3, 5e-4, 1e-4)),
+            radius=29,
+        ),
+        {
+            **_LINF_LAPTOP,
+            "sizes": {"filters": (16, 32), "latent_channels": 16},
+        },
+    ),
+    "mnist_rts": Experiment(
+        "digits rotated, translated and scaled; fresh versions in each epoch",
+        SetSettings(**_RTS),
+        _RTS_LAPTOP,
+    ),
+    "mnist_rts_limited/k1": _limited(1),
+    "mnist_rts_limited/k5": _limited(5),
+    "cifar10c_from_original": _cifar10c(
+        "an image and a corruption of it",
+        "from_original",
+        beta=((0, 40, 100), (0, 0.01, 0.01)),
+        radius=28,
+    ),
+    "cifar10c_with_original": _cifar10c(
+        "two of an image and its corruptions",
+        "with_original",
+        beta=((0, 400, 1000), (0, 0.01, 0.01)),
+        radius=34,
+    ),
+    "cifar10c_among_perturbed": _cifar10c(
+        "two corruptions of an image",
+        "among_perturbed",
+        beta=((0, 400, 1000), (0, 0.01, 0.01)),
+        radius=34,
+    ),
+    "mi_mip5": Experiment(
+        "25 lights, images of 125x187",
+        SetSettings(
+            **_MI,
+            options={"mip": 5},
+            batch_size=64,
+            epochs=1000,
+            learning_rate=((0, 400, 1000), (1e-4, 1e-3, 0)),
+            weight_decay=5e-7,
+            beta=((0, 400, 1000), (0, 1, 1)),
+            radius=17,
+        ),
+        {
+            **_MI_LAPTOP,
+            "options": {"height": 62, "width": 93, "train": 120, "val": 12, "test": 12},
+            "batch_size": 8,
+            "passes": 3,
+            "epochs": 20,
+        },
+        published={
+            "encoder_ae": 0.019,
+            "pgd_ae": 0.006,
+            "eae": 0.049,
+            "reconstruction_mse": 0.0040,
+            "kl": 65.8,
+        },
+    ),
+    "mi_mip4": Experiment(
+        "25 lights, images of 250x375; goes on from mi_mip5",
+        SetSettings(
+            **_MI,
+            start="mi_mip5",
+            options={"mip": 4},
+            batch_size=32,
+            epochs=100,
+            learning_rate=((0, 40, 100), (2.5e-5, 2.5e-4, 0)),
+            beta=((0,), (1,)),
+            radius=25,
+        ),
+        {
+            **_MI_LAPTOP,
+            "options": {"height": 125, "width": 187, "train": 32, "val": 6, "test": 6},
+            "batch_size": 8,
+            "passes": 3,
+            "epochs": 10,
+            "test_batches": 3,
+        },
+        published={
+            "encoder_ae": 0.034,
+            "pgd_ae": 0.008,
+            "eae": 0.049,
+            "reconstruction_mse": 0.0042,
+        },
+    ),
+    "mi_mip3": Experiment(
+        "25 lights, images of 500x750; goes on from mi_mip4",
+        SetSettings(
+            **_MI,
+            start="mi_mip4",
+            options={"mip": 3},
+            batch_size=16,
+            epochs=25,
+            learning_rate=((0, 10, 25), (2e-6, 2e-5, 0)),
+            beta=((0,), (10,)),
+            radius=21,
+        ),
+        {
+            **_MI_LAPTOP,
+            "options": {"height": 250, "width": 375, "train": 8, "val": 2, "test": 2},
+            "batch_size": 4,
+            "passes": 2,
+            "epochs": 8,
+            "test_batches": 2,
+        },
+        published={"pgd_ae": 0.009, "eae": 0.048, "reconstruction_mse": 0.0055},
+    ),
+}
+
+# The radii of the paper are these quantiles of the latent norms of its set.
+_CIFAR10C_QUANTILES = {2.7: "25%", 3.9: "50%", 10.2: "75%"}
+_MI_QUANTILES = {7.35: "50%", 8.81: "75%", 17: "max"}
+
+
+def _classifier(about: str, training: str, **more: Any) -> Experiment:
+    """A classifier of small photographs; `more` are the paper's settings."""
+    quantiles = {28: "max", 0.84: "25%", 1.22: "50%", 3.19: "75%"}
+    return Experiment(
+        f"classifier of small photographs, {about}",
+        ClassifierSettings(
+            perturbation_set="cifar10c_from_original",
+            training=training,
+            data="cifar10_corrupted",
+            batch_size=128,
+            network="wide_resnet",
+            sizes={"depth": 28, "width": 10},
+            epochs=100,
+            learning_rate=((0, 40, 100), (0, 0.2, 0)),
+            radii=tuple(_CIFAR10C_QUANTILES),
+            **more,
+        ),
+        {
+            "data": "photos",
+            "options": _PATCHES,
+            "batch_size": 64,
+            "network": "small_cnn",
+            "sizes": {"filters": (32, 64)},
+            "optimizer": "adam",
+            "epochs": 4,
+            "learning_rate": ((0, 1.6, 4), (0, 2e-3, 0)),
+            "radii": tuple(_CIFAR10C_QUANTILES.values()),
+            "test_images": 100,
+            "n": 1000,
+            **{name: quantiles[value] for name, value in more.items()},
+        },
+    )
+
+
+def _segmenter(about: str, training: str, **more: Any) -> Experiment:
+    """A segmenter of scenes; `more` are the paper's settings."""
+    return Experiment(
+        f"segmenter of scenes, {about}",
+        ClassifierSettings(
+            perturbation_set="mi_mip5",
+            training=training,
+            data="multi_illumination",
+            options={"mip": 5},
+            batch_size=128,
+            network="Unet",
+            optimizer="adam",
+            epochs=400,
+            learning_rate=((0, 160, 400), (0, 0.01, 0)),
+            radii=tuple(_MI_QUANTILES),
+            n=1000,
+            **more,
+        ),
+        {
+            "data": "scenes",
+            "options": SETS["mi_mip5"].laptop["options"],
+            "batch_size": 8,
+            "sizes": {"channels": (8, 16, 32, 64, 128)},
+            "epochs": 10,
+            "radii": tuple(_MI_QUANTILES.values()),
+            "test_images": 4,
+            "n": 500,
+            # All of them follow from the largest norm.
+            **dict.fromkeys(more, "max"),
+        },
+    )
+
+
+CLASSIFIERS = {
+    "cifar10c_classifier/plain": _classifier("trained on clean images", "plain"),
+    "cifar10c_classifier/perturbed": _classifier(
+        "trained on their corruptions too", "perturbed"
+    ),
+    "cifar10c_classifier/augmentation": _classifier(
+        "trained on random members of the learned set", "augmentation", radius=28
+    ),
+    "cifar10c_classifier/adversarial": _classifier(
+        "trained against latent attacks", "adversarial", radius=28
+    ),
+    "cifar10c_classifier/smoothing_25": _classifier(
+        "for certificates up to the 25% quantile of latent norms",
+        "smoothing",
+        sigma=0.84,
+    ),
+    "cifar10c_classifier/smoothing_50": _classifier(
+        "for certificates up to the median of latent norms", "smoothing", sigma=1.22
+    ),
+    "cifar10c_classifier/smoothing_75": _classifier(
+        "for certificates up to the 75% quantile of latent norms",
+        "smoothing",
+        sigma=3.19,
+    ),
+    "mi_segmentation/first_light": _segmenter("trained on the first light", "plain"),
+    "mi_segmentation/all_lights": _segmenter("trained on all 25 lights", "perturbed"),
+    "mi_segmentation/augmentation": _segmenter(
+        "trained on random members of the learned set", "augmentation", radius=17
+    ),
+    "mi_segmentation/adversarial": _segmenter(
+        "trained against latent attacks", "adversarial", radius=17
+    ),
+    "mi_segmentation/smoothing": _segmenter(
+        "for certificates up to the largest latent norm", "smoothing", sigma=6.9
+    ),
+}
+
+EXPERIMENTS = {**SETS, **CLASSIFIERS}

@@ -1,0 +1,14 @@
+"""How robust a classifier is, and whether the attacks that say so can be trusted."""
+
+from lps_tf.robustness.evaluation import evaluate_robustness
+from lps_tf.robustness.report import Check, RobustnessReport, Row, SanityReport
+from lps_tf.robustness.sanity import sanity_checks
+
+__all__ = [
+    "Check",
+    "RobustnessReport",
+    "Row",
+    "SanityReport",
+    "evaluate_robustness",
+    "sanity_checks",
+]

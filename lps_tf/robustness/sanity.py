@@ -1,0 +1,285 @@
+"""Is a classifier robust, or does the attack fail? Checks that tell them apart.
+
+They are those that the literature on attacks asks for: Athalye, Carlini and Wagner
+(2018), "Obfuscated gradients give a false sense of security"; Carlini et al. (2019),
+"On evaluating adversarial robustness".
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from lps_tf import checks, latent
+from lps_tf.perturbation_set import PerturbationSet
+from lps_tf.perturbations import AttackResult, LatentAPGD, LatentPGD, RandomSearch
+from lps_tf.progress import progress
+from lps_tf.robustness.report import Check, SanityReport
+from lps_tf.robustness.scores import Scorer, attacked, decoded, scorer
+
+_RANDOM, _PGD, _APGD = "random search", "PGD", "APGD"
+_MORE_STEPS, _MORE_RESTARTS = "PGD, 3 times the steps", "PGD, 3 restarts"
+_MORE_APGD = "APGD, 3 times the steps"
+
+#: Pairs of attacks of which the first must not find less, what that is called, and
+#: what it usually means if it does.
+_ORDERS = (
+    (
+        _PGD,
+        _RANDOM,
+        "PGD is at least as strong as random search",
+        "Gradients lead nowhere: something between the latent and the loss is flat, "
+        "saturated, quantised or random (gradient masking), or the steps are too long.",
+    ),
+    (
+        _APGD,
+        _PGD,
+        "APGD is at least as strong as PGD",
+        "The losses or steps of one of the attacks do not suit this classifier; report "
+        "the worst of both.",
+    ),
+    (
+        _MORE_STEPS,
+        _PGD,
+        "more steps do not help the defender",
+        "The classifier answers at random, or the attack loses what it has found.",
+    ),
+    (
+        _MORE_RESTARTS,
+        _PGD,
+        "more restarts do not help the defender",
+        "The classifier answers at random, or the attack loses what it has found.",
+    ),
+    (
+        _MORE_APGD,
+        _APGD,
+        "more steps of APGD do not help the defender",
+        "The attack has not converged: report it with more steps, and restarts.",
+    ),
+)
+
+
+def sanity_checks(
+    classifier: keras.layers.Layer,
+    perturbation_set: PerturbationSet,
+    x: Any,
+    y: Any,
+    *,
+    radii: Sequence[float],
+    steps: int = 20,
+    seed: int = 0,
+    verbose: bool = True,
+) -> SanityReport:
+    """Looks for signs that attacks on a classifier are too weak to be believed.
+
+    A check fails if a difference goes the wrong way by more than three standard
+    deviations of what chance does to images that one attack beats and the other
+    does not: a hundred images show what ten cannot.
+
+    Passing proves nothing: no such check can.
+
+    Args:
+        classifier: a classifier or segmenter.
+        perturbation_set: the set to attack in.
+        x: images, (batch, height, width, channels), no more than a classifier takes
+            at once.
+        y: integer labels, (batch,) or (batch, height, width).
+        radii: of the balls, those that are reported.
+        steps: of the attacks, and draws of the random search.
+        seed: of everything random.
+        verbose: whether to show progress.
+
+    Returns:
+        A `SanityReport`.
+
+    Raises:
+        ValueError: for images or labels that do not fit, or a bad number.
+    """
+    x, y = checks.images("x", x), checks.labels(y)
+    radii = sorted({checks.positive("radii", radius) for radius in radii})
+    steps = checks.count("steps", steps)
+    pset = perturbation_set
+    fixed = {"radius": radii[-1], "seed": seed}
+    pgd = {"steps": steps, "relative_step": 2.5 / steps, **fixed}
+    attacks = {
+        _RANDOM: RandomSearch(pset, draws=steps, **fixed),
+        _PGD: LatentPGD(pset, **pgd),
+        _MORE_STEPS: LatentPGD(pset, **{**pgd, "steps": 3 * steps}),
+        _MORE_RESTARTS: LatentPGD(pset, restarts=3, **pgd),
+        _APGD: LatentAPGD(pset, steps=steps, **fixed),
+        _MORE_APGD: LatentAPGD(pset, steps=3 * steps, **fixed),
+    }
+    score = scorer(classifier, classifier(x[:1], training=False).shape[-1])
+    clean = score([x], y).right[0]
+    if not clean.any():
+        raise ValueError("Every image is answered wrongly: there is nothing to attack.")
+
+    huge = 10 * radii[-1]
+    work = [(name, r) for name in attacks for r in radii] + [(_APGD, huge)]
+    results, right = {}, {}
+    for name, r in progress(work, "sanity checks", verbose):
+        # Each radius on its own: together, what one finds counts for all larger ones.
+        results[name, r] = result = attacks[name].run(classifier, x, y, [r])
+        right[name, r] = attacked(score, pset, x, y, result).right[0]
+    far = right.pop((_APGD, huge))
+    right = {name: np.stack([right[name, r] for r in radii]) for name in attacks}
+
+    smallest = RandomSearch(pset, radius=radii[0], draws=1, seed=seed)
+    found = (
+        _falls(clean, right),
+        *(_order(right[strong], right[weak], *rest) for strong, weak, *rest in _ORDERS),
+        _falls_far(clean, np.minimum(right[_APGD].min(0), far), huge, y),
+        _gradients(classifier, pset, x, y, radii[-1], seed),
+        _rises(smallest.run(classifier, x, y), results[_PGD, radii[0]]),
+        _is_true(score, pset, x, y, [results[_APGD, r] for r in radii], radii, clean),
+    )
+    accuracy = {name: values.mean(1).tolist() for name, values in right.items()}
+    return SanityReport(found, accuracy, radii, len(x))
+
+
+def _excess(right: np.ndarray, other: np.ndarray) -> tuple[bool, float]:
+    """Whether `right` exceeds `other` beyond noise, and by how much at most.
+
+    Args:
+        right: share that is right of each image, (cases, n).
+        other: the same of what should be no less.
+    """
+    difference = right - other
+    total, noise = difference.sum(1), np.sqrt(np.square(difference).sum(1))
+    # A segmenter has no noise in this sense: there, one hundredth is let pass.
+    beyond = (total > 3 * noise) & (total > 0.01 * difference.shape[1])
+    return bool(beyond.any()), float(difference.mean(1).max())
+
+
+def _falls(clean: np.ndarray, right: dict[str, np.ndarray]) -> Check:
+    both = [np.concatenate([clean[None], right[name]]) for name in (_PGD, _APGD)]
+    beyond, most = _excess(
+        np.concatenate([r[1:] for r in both]), np.concatenate([r[:-1] for r in both])
+    )
+    return Check(
+        "accuracy falls with the radius",
+        not beyond,
+        {"largest change": most},
+        "A larger ball holds all that is in a smaller one: the attack does not find "
+        "what is there. Take more steps or restarts; look for masked gradients.",
+    )
+
+
+def _order(strong: np.ndarray, weak: np.ndarray, name: str, meaning: str) -> Check:
+    beyond, most = _excess(strong, weak)
+    return Check(name, not beyond, {"largest change of accuracy": most}, meaning)
+
+
+def _falls_far(clean: np.ndarray, far: np.ndarray, huge: float, y: tf.Tensor) -> Check:
+    chance = np.unique(y, return_counts=True)[1].max() / np.size(y)
+    return Check(
+        "accuracy falls far in a huge ball",
+        bool(far.mean() <= max(chance, clean.mean() / 2)),
+        {
+            "radius": huge,
+            "accuracy": float(far.mean()),
+            "clean": float(clean.mean()),
+            "chance": float(chance),
+        },
+        "Either the set does not reach what matters to the classifier, or the attack "
+        "is stuck where it begins (masked gradients).",
+    )
+
+
+def _gradients(
+    classifier: keras.layers.Layer,
+    pset: PerturbationSet,
+    x: tf.Tensor,
+    y: tf.Tensor,
+    radius: float,
+    seed: int,
+    most: int = 32,
+    step: float = 0.01,
+) -> Check:
+    """Compares gradients with differences, in up to 32 directions at a random latent.
+
+    The gradients are the attack's, of float32; the differences are of a loss in
+    float64, which goes on falling where that of float32 has become zero.
+    """
+    x, y = x[:most], y[:most]
+    conditioned = pset.condition(x)
+    dim = conditioned.mean.shape[1]
+    u = latent.sample_uniform_radius((len(x), dim), radius, tf.constant([seed, 0]))
+    random = np.random.RandomState(seed).normal(size=(dim, min(dim, most)))
+    directions = np.linalg.qr(random)[0].T.astype(np.float32)
+
+    def loss(u: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+        with pset.uncompiled():
+            logits = classifier(pset.decode(conditioned, u), training=False)
+        logits = tf.cast(tf.cast(logits, tf.float32), dtype)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits)
+        return tf.reduce_sum(losses, list(range(1, y.shape.rank)))
+
+    @tf.function(autograph=False)
+    def gradient(u: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(u)
+            total = tf.reduce_sum(loss(u, tf.float32))
+        return tape.gradient(total, u, unconnected_gradients="zero")
+
+    precise = tf.function(lambda u: loss(u, tf.float64), autograph=False)
+    numeric = np.stack(
+        [precise(u + step * d) - precise(u - step * d) for d in directions], 1
+    )
+    full = gradient(u).numpy().astype(np.float64)
+    analytic = full @ directions.T
+    norms = np.linalg.norm(numeric, axis=1) * np.linalg.norm(analytic, axis=1)
+    cosine = (numeric * analytic).sum(1) / np.maximum(norms, np.finfo(float).tiny)
+    # Attacks take smaller gradients for zero; see `latent.unit`.
+    zero = (np.linalg.norm(full, axis=1) < 1e-12).mean()
+    return Check(
+        "gradients agree with differences of the loss",
+        bool(np.median(cosine) > 0.9 and zero < 0.1),
+        {"median cosine": float(np.median(cosine)), "share of zeros": float(zero)},
+        "Gradients are masked: between the latent and the loss something is cut off, "
+        "flat, quantised, random or saturated. Attacks that follow them find too "
+        "little; take them around it, or lower the scale of the logits.",
+    )
+
+
+def _rises(start: AttackResult, end: AttackResult) -> Check:
+    there = ~start.success[0]  # a beaten image is not attacked
+    before, after = start.loss[0][there], end.loss[0][there]
+    alive, images = ~end.success[0][there], max(1, int(there.sum()))
+    stays = float((alive & ~(after > before)).sum() / images)
+    falls = float((alive & (after < 0.99 * before - 0.01)).sum() / images)
+    return Check(
+        "PGD raises the loss",
+        stays <= 0.1 and falls == 0,
+        {"share not risen": stays, "share fallen": falls, "images": int(there.sum())},
+        "Where the loss stays what it is at the start, its gradient is zero (masked, "
+        "or a cross-entropy that has become 0); where it falls, the steps are too long "
+        "or the classifier answers at random.",
+    )
+
+
+def _is_true(
+    score: Scorer,
+    pset: PerturbationSet,
+    x: tf.Tensor,
+    y: tf.Tensor,
+    results: list[AttackResult],
+    radii: list[float],
+    clean: np.ndarray,
+) -> Check:
+    result = AttackResult(*(np.concatenate(p) for p in zip(*results, strict=True)))
+    again = score(decoded(pset, x, result.u), y)
+    loss = result.loss / np.prod(y.shape[1:])
+    same = np.abs(again.loss - loss) <= 0.01 + 0.01 * loss
+    same &= ~result.success | (again.right == 0)
+    same = same[:, clean > 0]  # the others are beaten without a perturbation
+    length = np.linalg.norm(result.u, axis=-1).max(1) / radii
+    return Check(
+        "what is found is in the ball and as bad as reported",
+        bool(same.mean() > 0.95 and length.max() <= 1.001),
+        {"share confirmed": float(same.mean()), "norm / radius": float(length.max())},
+        "The classifier answers the same image in different ways, or the attack is "
+        "broken.",
+    )
