@@ -182,6 +182,20 @@ def labelled_dataset(data: Any, y: Any, classes: int | None) -> Any:
     )
 
 
+def large_batches(data: tf.data.Dataset, least: int) -> tf.data.Dataset:
+    """Checks that batches have an example for each replica: less would train on NaN."""
+    if least == 1:
+        return data
+    message = f"Each batch must have at least {least} examples, one for each replica; "
+    message += "`batch(size, drop_remainder=True)` helps. Received a batch of"
+
+    def check(x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        size = tf.shape(x)[0]
+        return _assert(x, size >= least, message, size), y
+
+    return _mapped(data, check)
+
+
 def readable(method: Callable, x: Any, y: Any, kwargs: dict) -> Any:
     """Calls a Keras method on checked data; a failed check becomes a ValueError."""
     try:

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from lps_tf import checks, latent
+from lps_tf import checks, latent, replicas
 from lps_tf.checked_model import CheckedModel
 from lps_tf.likelihoods import LIKELIHOODS
 from lps_tf.networks import NETWORKS
@@ -129,7 +129,7 @@ class ConditionalVAE(CheckedModel):
         if self.likelihood_name == "bernoulli":
             return None
         fitted = LIKELIHOODS[self.likelihood_name].fits_variance
-        return float(self._variance) if fitted else 1.0
+        return float(self._variance.numpy()) if fitted else 1.0
 
     def _require_built(self) -> None:
         if not self.built:
@@ -224,7 +224,10 @@ class ConditionalVAE(CheckedModel):
 
         Args:
             optimizer: a Keras optimizer; its learning rate may be a
-                `PiecewiseLinear` with `steps_per_epoch`.
+                `PiecewiseLinear` with `steps_per_epoch`, which counts batches. With
+                `gradient_accumulation_steps=k`, k batches make a step along the mean
+                of their objectives, and not the sum: plain SGD needs k times the
+                learning rate of one large batch, Adam the same.
             beta: weight of the KL term, a number or a schedule over epochs,
                 evaluated at the start of each.
             jit_compile: whether to use XLA; "auto" does except under a
@@ -281,6 +284,7 @@ class ConditionalVAE(CheckedModel):
         variance = self._variance.value
         if training:
             variance = likelihood.variance(image, target)
+            variance = replicas.mean(variance, tf.shape(target)[0])
             self._variance.assign(0.9 * self._variance + 0.1 * variance)
         return likelihood.reconstruction(image, target, variance)
 
@@ -339,8 +343,12 @@ class ConditionalVAE(CheckedModel):
             ValueError: if a batch is not pairs of equal float images in [0, 1], or
                 there is none.
         """
-        kwargs["callbacks"] = [*(kwargs.get("callbacks") or []), _BetaSchedule()]
         return super().fit(x, y, **kwargs)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Assigns beta: a variable, so nothing is retraced."""
+        beta = self.beta
+        self._beta.assign(beta.at(epoch) if isinstance(beta, PiecewiseLinear) else beta)
 
     def get_config(self) -> dict:
         """The constructor's arguments."""
@@ -363,12 +371,3 @@ class ConditionalVAE(CheckedModel):
         for name in ("prior", "recognition", "generator"):
             config[name] = keras.saving.deserialize_keras_object(config[name])
         return cls(**config)
-
-
-class _BetaSchedule(keras.callbacks.Callback):
-    """Assigns beta at the start of each epoch: a variable, so nothing is retraced."""
-
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        beta = self.model.beta
-        value = beta.at(epoch) if isinstance(beta, PiecewiseLinear) else beta
-        self.model._beta.assign(value)

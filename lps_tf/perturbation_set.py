@@ -99,7 +99,7 @@ class PerturbationSet(ConditionalVAE):
     def radius(self) -> float | None:
         """Radius of the latent ball, None before `calibrate`."""
         with tf.init_scope():
-            value = float(self._radius)
+            value = float(self._radius.numpy())
         return value or None
 
     @radius.setter

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from lps_tf import checks, latent
+from lps_tf import checks, latent, replicas
 from lps_tf.checked_model import CheckedModel
 from lps_tf.objectives import PerturbedLoss, WorstLoss, per_example
 
@@ -141,7 +141,9 @@ class RobustClassifier(CheckedModel):
             )
         # Attacks compile their own steps with XLA, and they are most of the work.
         kwargs.setdefault("jit_compile", False)
-        super().compile(optimizer=optimizer, loss=loss, metrics=list(metrics), **kwargs)
+        # Keras is not told of loss and metrics: under a distribution strategy it would
+        # make some of its own, on clean images, and it knows no "mean_iou".
+        super().compile(optimizer=optimizer, **kwargs)
         self._example_loss = loss
         self._logs = _Logs(metrics, self._number_of_classes())
 
@@ -154,6 +156,10 @@ class RobustClassifier(CheckedModel):
     def metrics(self) -> list:
         """Every metric: loss, clean and robust."""
         return self._logs.all() if self._logs else []
+
+    def get_metrics_result(self) -> dict:
+        """Results of the metrics of which something was computed."""
+        return self._logs.results()
 
     def losses_of(self, y: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
         """The loss of each prediction, (batch,) or (batch, height, width)."""
@@ -234,11 +240,11 @@ class RobustClassifier(CheckedModel):
         views = self._perturbed(x, y, training=True)
         with tf.GradientTape() as tape:
             losses, logits = self._forward(x, views, y, training=True)
-            loss = tf.reduce_mean(losses)
+            # The optimizer adds up the replicas, which may differ in size.
+            examples = replicas.total(tf.cast(tf.shape(x)[0], tf.float32))
+            loss = tf.reduce_sum(losses) / examples
             if self.classifier.losses:
-                loss += tf.add_n(self.classifier.losses)
-            if tf.distribute.has_strategy():  # the optimizer adds up the replicas
-                loss /= tf.distribute.get_strategy().num_replicas_in_sync
+                loss += tf.add_n(self.classifier.losses) / replicas.count()
             scaled = self.optimizer.scale_loss(loss)
         variables = self.trainable_variables
         self.optimizer.apply_gradients(
@@ -268,14 +274,15 @@ class RobustClassifier(CheckedModel):
             ValueError: if a batch is not float images in [0, 1] with integer labels
                 of the classifier's classes, or there is none.
         """
-        if self.warmup_epochs:
-            kwargs["callbacks"] = [*(kwargs.get("callbacks") or []), _Epoch()]
         return super().fit(x, y, **kwargs)
 
-    def evaluate(self, x: Any = None, y: Any = None, **kwargs: Any) -> Any:
-        """Clean and robust losses and metrics, as `keras.Model.evaluate`."""
+    def begin_epoch(self, epoch: int) -> None:
+        """Notes the epoch: a variable, so nothing is retraced."""
+        self._epoch.assign(epoch)
+
+    def begin_evaluation(self) -> None:
+        """Forgets the draws of other evaluations: all of them are to be alike."""
         self._draws.assign(self._draws.value * [1, 0])
-        return super().evaluate(x, y, **kwargs)
 
     def checked_data(self, x: Any, y: Any) -> Any:
         """Images with integer labels, checked; `fit` and `evaluate` go through it."""
@@ -283,7 +290,11 @@ class RobustClassifier(CheckedModel):
 
     def get_compile_config(self) -> dict:
         """The arguments of `compile`, so that a saved model reloads compiled."""
-        return super().get_compile_config()
+        config = super().get_compile_config()
+        if not config:  # never compiled
+            return config
+        own = {"loss": self._example_loss, "metrics": self._logs.chosen}
+        return {**config, **keras.saving.serialize_keras_object(own)}
 
     def get_config(self) -> dict:
         """The classifier; how it was trained is not saved."""
@@ -297,13 +308,6 @@ class RobustClassifier(CheckedModel):
         return cls(classifier, name=config["name"])
 
 
-class _Epoch(keras.callbacks.Callback):
-    """Tells the model which epoch it is: a variable, so nothing is retraced."""
-
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        self.model._epoch.assign(epoch)
-
-
 class _Logs:
     """The metrics of a RobustClassifier: loss, and clean and robust of each.
 
@@ -313,6 +317,7 @@ class _Logs:
     def __init__(
         self, metrics: Sequence[str | keras.metrics.Metric], classes: int | None
     ):
+        self.chosen = list(metrics)
         self.loss = keras.metrics.Mean(name="loss")
         self.losses = {
             prefix: keras.metrics.Mean(name=f"{prefix}_loss")
@@ -325,6 +330,13 @@ class _Logs:
 
     def all(self) -> list[keras.metrics.Metric]:
         return [self.loss, *self.losses.values(), *sum(self.metrics.values(), [])]
+
+    def results(self) -> dict:
+        shown = [self.loss]
+        for prefix, loss in self.losses.items():
+            if float(tf.convert_to_tensor(loss.count)):
+                shown += [loss, *self.metrics[prefix]]
+        return {metric.name: metric.result() for metric in shown}
 
     def update(
         self,

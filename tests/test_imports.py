@@ -18,6 +18,7 @@ PACKAGE = ROOT / "lps_tf"
 LAYERS = [
     {
         "_version",
+        "backup",
         "calibration",
         "checked_model",
         "checks",

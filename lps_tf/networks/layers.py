@@ -103,7 +103,9 @@ def _scale_shift(x: tf.Tensor, scale: tf.Tensor, shift: tf.Tensor) -> tuple:
 class BatchNorm(keras.layers.BatchNormalization):
     """Keras's batch norm of maps with its sums as matrix products, fast under XLA.
 
-    Means and variances stay float32 under mixed precision.
+    Means and variances stay float32 under mixed precision. Under a distribution
+    strategy each replica normalises with its own, and the moving ones are their mean;
+    Keras would keep those of the first replica.
 
     Args:
         **kwargs: of `keras.layers.BatchNormalization`; epsilon and momentum are
@@ -112,6 +114,10 @@ class BatchNorm(keras.layers.BatchNormalization):
 
     def __init__(self, **kwargs: Any):
         super().__init__(**{**BATCH_NORM, **kwargs})
+
+    def add_weight(self, *args: Any, **kwargs: Any) -> keras.Variable:
+        """Makes a weight whose assignments on replicas are averaged."""
+        return super().add_weight(*args, **{**kwargs, "aggregation": "mean"})
 
     def call(
         self, inputs: tf.Tensor, training: bool = False, mask: None = None

@@ -1,0 +1,89 @@
+"""Two processes on this machine train as one would on the same batches."""
+
+import json
+import os
+import pickle
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lps_tf import distributed
+from tests import halves, killed, on_two_machines
+
+ROOT = Path(__file__).parent.parent
+
+
+def free_ports(count):
+    sockets = [socket.create_server(("localhost", 0)) for _ in range(count)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+def run_machines(path):
+    workers = [f"localhost:{port}" for port in free_ports(2)]
+    processes = []
+    for index in range(2):
+        task = {"type": "worker", "index": index}
+        config = {"cluster": {"worker": workers}, "task": task}
+        environment = {"PYTHONPATH": str(ROOT), "TF_CONFIG": json.dumps(config)}
+        command = [sys.executable, on_two_machines.__file__, str(path)]
+        processes.append(subprocess.Popen(command, env={**os.environ, **environment}))
+    try:
+        assert [process.wait(timeout=300) for process in processes] == [0, 0]
+    finally:
+        for process in processes:
+            process.kill()
+    return pickle.loads(path.read_bytes())
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    return run_machines(tmp_path_factory.mktemp("two_machines") / "results")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", on_two_machines.CASES)
+def test_two_machines_train_as_one(results, case):
+    halves.assert_same_training(case, *results[case], fit=on_two_machines.fit)
+
+
+def test_one_machine_goes_on_from_a_state(tmp_path, capsys):
+    def fit(epochs, directory=None, kind="set"):
+        model = killed.model(kind)
+        data = killed.data(kind)
+        history = distributed.fit(model, data, epochs=epochs, directory=directory)
+        return model, history
+
+    whole, history = fit(3)
+    fit(1, tmp_path)
+    resumed, again = fit(3, tmp_path)
+    assert again == history and len(again["loss"]) == 3
+    for a, b in zip(whole.weights, resumed.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines] == [
+        *(f"epoch {i}/3" for i in (1, 2, 3)),
+        "epoch 1/1",
+        *(f"epoch {i}/3" for i in (2, 3)),
+    ]
+    with pytest.raises(ValueError, match="the state of another"):
+        fit(3, tmp_path, "augmentation")
+
+
+def test_strategies_without_several_machines(monkeypatch):
+    task = {"task": {"type": "worker", "index": 0}}
+    for config in (None, {}, {"cluster": {"worker": ["localhost:1"]}, **task}):
+        monkeypatch.delenv("TF_CONFIG", raising=False)
+        if config is not None:
+            monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+        strategy = distributed.strategy_from_environment()
+        assert strategy.num_replicas_in_sync == 1 and distributed.is_chief(strategy)
+    monkeypatch.setenv("TF_CONFIG", "{")
+    with pytest.raises(ValueError, match="TF_CONFIG"):
+        distributed.strategy_from_environment()
