@@ -24,6 +24,7 @@ from lps_tf import (
     theory,
 )
 from lps_tf._version import __version__
+from lps_tf.backup import Backup
 from lps_tf.certification import CertificationReport, certify_dataset
 from lps_tf.export import export
 from lps_tf.perturbation_set import PerturbationSet
@@ -48,6 +49,7 @@ from lps_tf.smoothing import Certificate, SmoothedClassifier
 
 __all__ = [
     "AttackResult",
+    "Backup",
     "Certificate",
     "CertificationReport",
     "LatentAPGD",

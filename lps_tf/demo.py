@@ -15,11 +15,12 @@ from pathlib import Path
 import jinja2
 import keras
 import numpy as np
-from rich.progress import Progress
 
 import lps_tf as lps
 from lps_tf import files
+from lps_tf.backup import Backup
 from lps_tf.networks.classifiers import small_cnn
+from lps_tf.progress import EpochBar
 from lps_tf.runs import Run
 from lps_tf.schedules import PiecewiseLinear
 
@@ -32,8 +33,7 @@ class Settings:
     latent_dim: int = 32
     transformers: int = 3
     localisation: tuple[int, int] = (128, 64)
-    passes: int = 10  # over the training digits, in an epoch of the set's training
-    set_epochs: int = 20
+    set_epochs: int = 200
     set_learning_rate: float = 1e-3
     classifier_epochs: int = 30
     classifier_learning_rate: float = 2e-3
@@ -56,8 +56,7 @@ QUICK = Settings(
     latent_dim=8,
     transformers=1,
     localisation=(16, 8),
-    passes=2,
-    set_epochs=2,
+    set_epochs=4,
     classifier_epochs=1,
     attack_steps=3,
     quality_steps=3,
@@ -153,8 +152,7 @@ class _Demo:
             transformers=s.transformers,
             localisation=s.localisation,
         )
-        train = data.train_pairs.repeat(s.passes)  # with fresh draws in each pass
-        epochs, steps = s.set_epochs, len(train)
+        epochs, steps = s.set_epochs, len(data.train_pairs)
         # The paper's schedules for RTS, their epochs scaled to this run.
         rate = [0, s.set_learning_rate, 0]
         pset.compile(
@@ -165,14 +163,13 @@ class _Demo:
                 [0, 0.1 * epochs, 0.5 * epochs, epochs], [0, 0.01, 1, 1]
             ),
         )
-        backup = keras.callbacks.BackupAndRestore(str(self.folder / "backup"))
         history = pset.fit(
-            train,
+            data.train_pairs,  # with fresh draws in each epoch
             validation_data=data.val_pairs,
             validation_freq=max(1, epochs // 5),
             epochs=epochs,
             verbose=0,
-            callbacks=[backup, _EpochBar(epochs)],
+            callbacks=[Backup(self.folder / "backup"), EpochBar(epochs)],
         ).history
         pset.calibrate(data.val_pairs, quantile="max")
         files.atomically(self.folder / "models/digits_rts.keras", pset.save)
@@ -222,7 +219,7 @@ class _Demo:
         robust = lps.RobustClassifier(classifier, perturbation)
         robust.compile(keras.optimizers.Adam(rate))
         history = robust.fit(
-            train, epochs=epochs, verbose=0, callbacks=[_EpochBar(epochs)]
+            train, epochs=epochs, verbose=0, callbacks=[EpochBar(epochs)]
         ).history
         files.atomically(self.folder / f"models/{name}.keras", classifier.save)
         return {k: v[-1] for k, v in history.items()}
@@ -368,23 +365,3 @@ class _Demo:
                 "certified accuracy",
             ),
         }
-
-
-class _EpochBar(keras.callbacks.Callback):
-    """One line of progress for all epochs, instead of one each."""
-
-    def __init__(self, epochs: int):
-        super().__init__()
-        self.epochs = epochs
-
-    def on_train_begin(self, logs: dict | None = None) -> None:
-        self.bar = Progress()
-        self.bar.start()
-        self.task = self.bar.add_task("training", total=self.epochs)
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        loss = (logs or {}).get("loss", float("nan"))
-        self.bar.update(self.task, completed=epoch + 1, description=f"loss {loss:.4g}")
-
-    def on_train_end(self, logs: dict | None = None) -> None:
-        self.bar.stop()

@@ -1,5 +1,6 @@
 """Writing files whole or not at all: to a temporary name first, then renamed."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -7,6 +8,8 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 
 def atomically(path: str | Path, write: Callable[[Path], Any]) -> Path:
@@ -54,3 +57,12 @@ def write_text(path: str | Path, content: str) -> Path:
 def write_json(path: str | Path, content: Any) -> Path:
     """Writes JSON, readable."""
     return write_text(path, json.dumps(content, indent=1) + "\n")
+
+
+def digest(*arrays: np.ndarray) -> str:
+    """A hash of types, shapes and values: what results in a folder depend on."""
+    total = hashlib.blake2b(digest_size=16)
+    for array in arrays:
+        total.update(f"{array.shape} {array.dtype}".encode())
+        total.update(array.tobytes())
+    return total.hexdigest()

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lps_tf import calibration, checks, latent
+from lps_tf import calibration, checks, files, latent
 from lps_tf.conditional_vae import ConditionalVAE
 
 
@@ -180,6 +180,12 @@ class PerturbationSet(ConditionalVAE):
                 f"Received: shape {tuple(u.shape)}"
             )
         return self.decode(conditioned, u)
+
+    def digest(self) -> str:
+        """A hash of what `perturb` depends on: neither radius nor counted draws."""
+        return files.digest(
+            *self.prior_network.get_weights(), *self.generator.get_weights()
+        )
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """The centre of each set: perturb(x, 0)."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
+import keras
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -24,3 +25,30 @@ def progress(items: Sequence[Item], what: str, show: bool = True) -> Iterator[It
     )
     with Progress(*columns, disable=not show) as bar:
         yield from bar.track(items, description=what)
+
+
+class EpochBar(keras.callbacks.Callback):
+    """One line of progress for all epochs of a `fit`, instead of one each.
+
+    Args:
+        epochs: how many there are.
+    """
+
+    def __init__(self, epochs: int):
+        super().__init__()
+        self.epochs = epochs
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        """Shows the bar."""
+        self.bar = Progress()
+        self.bar.start()
+        self.task = self.bar.add_task("training", total=self.epochs)
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Moves it on."""
+        loss = (logs or {}).get("loss", float("nan"))
+        self.bar.update(self.task, completed=epoch + 1, description=f"loss {loss:.4g}")
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        """Takes it away."""
+        self.bar.stop()

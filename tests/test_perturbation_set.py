@@ -303,3 +303,16 @@ def test_bad_numbers_are_named(tiny_set, images):
         lps.PerturbationSet.from_network("resnet")
     with pytest.raises(ValueError, match="not seen an image"):
         new_set().latent_dim  # noqa: B018
+
+
+def test_the_digest_is_of_what_perturb_depends_on(tiny_set, images):
+    pset = keras.models.clone_model(tiny_set)
+    pset.build((None, 12, 12, 1))
+    pset.set_weights(tiny_set.get_weights())
+    assert pset.digest() == tiny_set.digest()
+    pset.radius = 1.5
+    pset.next_seed()  # counts a draw
+    assert pset.digest() == tiny_set.digest()
+    weight = pset.generator.weights[0]
+    weight.assign(weight + 1e-3)
+    assert pset.digest() != tiny_set.digest()

@@ -202,8 +202,8 @@ class Shifts:
     def decode(self, conditioned, u):
         return tf.clip_by_value(conditioned + u[:, None, None], 0, 1)
 
-    def get_weights(self):
-        return []
+    def digest(self):
+        return "shifts"
 
 
 def test_segmenters_are_scored_at_the_worst_of_what_the_attack_found():

@@ -82,9 +82,9 @@ def certify_dataset(
         "alpha": checks.probability("alpha", alpha),
         "target_radius": None if target_radius is None else float(target_radius),
         "share": None if share is None else float(share),
-        "classifier": _digest(*smoothed.classifier.get_weights()).hex(),
-        "perturbation_set": _digest(*smoothed.perturbation_set.get_weights()).hex(),
-        "data": hashlib.blake2b(b"".join(each), digest_size=16).hexdigest(),
+        "classifier": files.digest(*smoothed.classifier.get_weights()),
+        "perturbation_set": smoothed.perturbation_set.digest(),
+        "data": hashlib.blake2b("".join(each).encode(), digest_size=16).hexdigest(),
         "images": len(each),
         "images_per_file": size,
         "version": __version__,
@@ -223,7 +223,7 @@ def _slices(x: Any, y: Any, size: int) -> Iterator[tuple[Any, Any]]:
 
 def _read_through(
     classifier: Any, data: Any, size: int, limit: int | None
-) -> list[list[bytes]]:
+) -> list[list[str]]:
     """The digests of all images, in blocks."""
     blocks = []
     for x, y in _batches(data, size, limit):
@@ -245,17 +245,8 @@ def _check_labels(classifier: Any, x: np.ndarray, y: np.ndarray) -> None:
         )
 
 
-def _digest(*arrays: np.ndarray) -> bytes:
-    """A hash of shapes, types and values, 16 bytes."""
-    total = hashlib.blake2b(digest_size=16)
-    for array in arrays:
-        total.update(f"{array.shape} {array.dtype}".encode())
-        total.update(array.tobytes())
-    return total.digest()
-
-
-def _digests(x: np.ndarray, y: np.ndarray) -> list[bytes]:
-    return [_digest(*pair) for pair in zip(x, y, strict=True)]
+def _digests(x: np.ndarray, y: np.ndarray) -> list[str]:
+    return [files.digest(*pair) for pair in zip(x, y, strict=True)]
 
 
 def _require_equal(path: Path, block: dict, other_path: Path, other: dict) -> None:

@@ -1,6 +1,5 @@
 """How robust is a classifier? The table of the paper's section 5, in one call."""
 
-import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lps_tf import checks
+from lps_tf import checks, files
 from lps_tf._version import __version__
 from lps_tf.datasets.base import PairData
 from lps_tf.perturbations import LatentAPGD, LatentPGD, RandomSearch
@@ -164,7 +163,7 @@ def _settings(
 ) -> dict:
     """What results depend on, beside the images, which are compared one by one."""
     settings = {
-        "classifier": _digest(classifier),
+        "classifier": files.digest(*classifier.get_weights()),
         "data set": [data.name, data.image_shape, data.classes],
         "limit": limit,
         "version of lps_tf": __version__,
@@ -174,12 +173,5 @@ def _settings(
         numbers = {k: v for k, v in vars(attack).items() if isinstance(v, plain)}
         settings["attack"] = [type(attack).__name__, numbers]
         settings["list of radii"] = radii
-        settings["perturbation set"] = _digest(attack.perturbation_set)
+        settings["perturbation set"] = attack.perturbation_set.digest()
     return settings
-
-
-def _digest(layer: keras.layers.Layer) -> str:
-    digest = hashlib.sha256(type(layer).__name__.encode())
-    for weight in layer.get_weights():
-        digest.update(f"{weight.dtype}{weight.shape}".encode() + weight.tobytes())
-    return digest.hexdigest()
