@@ -97,7 +97,7 @@ def test_sets_have_the_papers_settings(name):
     assert (s.radius, s.steps, s.passes) == (radius, 50, 1)
     assert s.weight_decay == (5e-7 if name == "mi_mip5" else 0)
     before = {"mi_mip4": "mi_mip5", "mi_mip3": "mi_mip4"}
-    assert s.start == EXPERIMENTS[name].predecessor == before.get(name)
+    assert s.start == s.predecessor == before.get(name)
 
 
 @pytest.mark.parametrize("name", PAPER_CLASSIFIERS)
@@ -106,7 +106,7 @@ def test_classifiers_have_the_papers_settings(name):
     assert (s.training, s.radius, s.sigma) == PAPER_CLASSIFIERS[name]
     assert (s.train_steps, s.steps, s.batch_size, s.passes) == (7, 50, 128, 1)
     assert (s.n0, s.alpha, s.test_images) == (100, 0.001, None)
-    assert EXPERIMENTS[name].predecessor == s.perturbation_set
+    assert s.predecessor == s.perturbation_set
     if name.startswith("cifar10c"):
         assert s.perturbation_set == "cifar10c_from_original"
         assert (s.data, s.network) == ("cifar10_corrupted", "wide_resnet")
@@ -204,8 +204,11 @@ def test_bad_changes_are_refused(changes, message):
 
 
 def test_unknown_names_and_scales_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="mnist_rts, .*Received: name=mnist"):
+    with pytest.raises(ValueError, match="mnist_rts, .*Received: mnist$"):
         experiments.run("mnist", "laptop", tmp_path)
+    other = {"perturbation_set": "mnist"}
+    with pytest.raises(ValueError, match="mi_mip5, .*Received: mnist$"):
+        experiments.run("mi_segmentation/smoothing", "paper", tmp_path, changes=other)
     with pytest.raises(ValueError, match="`scale` must be one of .*scale='full'"):
         experiments.run("mnist_rts", "full", tmp_path)
     assert not any(tmp_path.iterdir())

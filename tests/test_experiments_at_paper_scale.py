@@ -3,6 +3,8 @@
 Data are tiny, networks and schedules the paper's, unless a test says otherwise.
 """
 
+import math
+
 import keras
 import pytest
 import tensorflow_datasets as tfds
@@ -98,7 +100,7 @@ def test_corrupted_photographs(first_step):
 def test_a_classifier_of_photographs(first_step, monkeypatch):
     untrained_sets(monkeypatch)
     model = first_step("cifar10c_classifier/perturbed", batch_size=2)
-    weights = sum(int(w.size) for w in model.classifier.trainable_variables)
+    weights = sum(math.prod(w.shape) for w in model.classifier.trainable_variables)
     assert weights == 36_479_194  # of WideResNet-28-10, as the literature has it
     assert isinstance(model.optimizer, keras.optimizers.SGD)
     assert rate(model) == pytest.approx(0.2 * 2 / 49 / 40)

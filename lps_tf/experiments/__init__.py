@@ -6,6 +6,7 @@ minutes on a laptop and data that need no download. `table` has them all.
 
 import dataclasses
 import functools
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from lps_tf import files
 from lps_tf.experiments import training
 from lps_tf.experiments.classifiers import run_classifier
-from lps_tf.experiments.report import report
+from lps_tf.experiments.report import page
 from lps_tf.experiments.sets import run_set
 from lps_tf.experiments.settings import (
     SCALES,
@@ -49,8 +50,8 @@ def list_experiments() -> str:
                 f"    {scale:6}  {s.data}({options}), {s.network}, {s.epochs} epochs, "
                 f"batches of {s.batch_size}"
             )
-        if experiment.predecessor:
-            lines.append(f"    runs {experiment.predecessor} first")
+        if experiment.paper.predecessor:
+            lines.append(f"    runs {experiment.paper.predecessor} first")
     return "\n".join(lines)
 
 
@@ -85,16 +86,11 @@ def run(
             results of other settings.
         FileNotFoundError: if a data set of the paper is not on this machine.
     """
-    if name not in EXPERIMENTS:
-        raise ValueError(
-            f"`name` must be one of these: {', '.join(EXPERIMENTS)}. "
-            f"Received: name={name}"
-        )
-    experiment, output = EXPERIMENTS[name], Path(output)
+    experiment, output = _experiment(name), Path(output)
     settings = changed(experiment.settings(scale), **(changes or {}))
     # First, because it refuses a folder of other settings.
     folder = Run(output / name, _settings(name, scale, settings), fresh)
-    predecessor = experiment.predecessor
+    predecessor = settings.predecessor
     if predecessor is not None:
         run(predecessor, scale, output, data_dir=data_dir)
     folder.console.rule(f"{name}, {scale} scale")
@@ -106,25 +102,35 @@ def run(
         "experiment": name,
         "about": experiment.about,
         "scale": scale,
+        "builds_on": predecessor,
         **results,
-        "published": experiment.published,
+        # On other data they would say nothing.
+        "published": experiment.published if scale == "paper" else {},
         "seconds": sum(folder.seconds.values()),
         "seconds_by_stage": folder.seconds,
         "settings": dataclasses.asdict(settings),
     }
-    files.write_json(folder / "metrics.json", metrics)
-    files.write_text(folder / "report.html", report(folder, metrics))
+    written = files.write_json(folder / "metrics.json", metrics)
+    metrics = json.loads(written.read_text())
+    files.write_text(folder / "report.html", page(folder, metrics))
     return metrics
+
+
+def _experiment(name: str) -> Experiment:
+    if name not in EXPERIMENTS:
+        raise ValueError(
+            f"An experiment must be one of these: {', '.join(EXPERIMENTS)}. "
+            f"Received: {name}"
+        )
+    return EXPERIMENTS[name]
 
 
 def _settings(
     name: str, scale: str, settings: SetSettings | ClassifierSettings
 ) -> dict:
     """What the results depend on, the settings of what they build on among them."""
-    predecessor = EXPERIMENTS[name].predecessor
-    builds_on = predecessor and _settings(
-        predecessor, scale, EXPERIMENTS[predecessor].settings(scale)
-    )
+    before = settings.predecessor
+    builds_on = before and _settings(before, scale, _experiment(before).settings(scale))
     return {
         "experiment": name,
         "scale": scale,

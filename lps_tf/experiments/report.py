@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+from pathlib import Path
 
 import jinja2
 from matplotlib.figure import Figure
@@ -22,8 +23,8 @@ STAND_INS = {
 }
 
 
-def report(run: Run, metrics: dict) -> str:
-    """One self-contained page of HTML.
+def page(run: Run | Path, metrics: dict) -> str:
+    """A self-contained page of HTML.
 
     Args:
         run: the folder, with its log and pictures.
@@ -41,7 +42,6 @@ def report(run: Run, metrics: dict) -> str:
     )
     return environment.get_template("experiment.html").render(
         m=metrics,
-        builds_on=experiment.predecessor,
         training=TRAININGS.get(metrics["settings"].get("training")),
         stands_in=STAND_INS.get(metrics["settings"]["data"]),
         settings={k: (v, paper[k]) for k, v in metrics["settings"].items()},

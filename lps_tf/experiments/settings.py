@@ -76,6 +76,11 @@ class SetSettings(Training):
     samples: int = 5
     test_batches: int | None = None
 
+    @property
+    def predecessor(self) -> str | None:
+        """The experiment that has to be run first, if there is one."""
+        return self.start
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierSettings(Training):
@@ -121,6 +126,11 @@ class ClassifierSettings(Training):
                     f"`{name}` must be one of {tuple(known)}. Received: {name}={value}"
                 )
 
+    @property
+    def predecessor(self) -> str:
+        """The experiment that has to be run first."""
+        return self.perturbation_set
+
 
 #: What a classifier may be trained on, in words.
 TRAININGS = {
@@ -160,13 +170,6 @@ class Experiment:
                 f"`scale` must be one of {SCALES}. Received: scale={scale!r}"
             )
         return self.paper if scale == "paper" else changed(self.paper, **self.laptop)
-
-    @property
-    def predecessor(self) -> str | None:
-        """The experiment that has to be run first."""
-        if isinstance(self.paper, SetSettings):
-            return self.paper.start
-        return self.paper.perturbation_set
 
 
 def changed(settings: _Settings, **changes: Any) -> _Settings:

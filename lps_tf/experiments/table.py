@@ -83,6 +83,7 @@ _MI: dict[str, Any] = {
     "network": "mi_unet",
     "likelihood": "gaussian",
 }
+# A quarter of the pixels: beta weighs KL against a quarter of the squared errors.
 _MI_LAPTOP: dict[str, Any] = {
     "data": "scenes",
     "sizes": {
@@ -161,6 +162,8 @@ SETS = {
             "batch_size": 8,
             "passes": 3,
             "epochs": 20,
+            "learning_rate": ((0, 8, 20), (2e-4, 2e-3, 0)),
+            "beta": ((0, 8, 20), (0, 0.25, 0.25)),
         },
         published={
             "encoder_ae": 0.019,
@@ -188,6 +191,7 @@ SETS = {
             "batch_size": 8,
             "passes": 3,
             "epochs": 10,
+            "beta": ((0,), (0.25,)),
             "test_batches": 3,
         },
         published={
@@ -215,6 +219,8 @@ SETS = {
             "batch_size": 4,
             "passes": 2,
             "epochs": 8,
+            "learning_rate": ((0, 3.2, 8), (1e-5, 1e-4, 0)),
+            "beta": ((0,), (2.5,)),
             "test_batches": 2,
         },
         published={"pgd_ae": 0.009, "eae": 0.048, "reconstruction_mse": 0.0055},
@@ -250,8 +256,8 @@ def _classifier(about: str, training: str, **more: Any) -> Experiment:
             "network": "small_cnn",
             "sizes": {"filters": (32, 64)},
             "optimizer": "adam",
-            "epochs": 4,
-            "learning_rate": ((0, 1.6, 4), (0, 2e-3, 0)),
+            "epochs": 8,
+            "learning_rate": ((0, 3.2, 8), (0, 2e-3, 0)),
             "radii": tuple(_CIFAR10C_QUANTILES.values()),
             "test_images": 100,
             "n": 1000,
@@ -285,8 +291,6 @@ def _segmenter(about: str, training: str, **more: Any) -> Experiment:
             "sizes": {"channels": (8, 16, 32, 64, 128)},
             "epochs": 10,
             "radii": tuple(_MI_QUANTILES.values()),
-            "test_images": 4,
-            "n": 500,
             # All of them follow from the largest norm.
             **dict.fromkeys(more, "max"),
         },

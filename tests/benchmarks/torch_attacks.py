@@ -1,0 +1,65 @@
+"""The attack in the latent ball and training against it, in plain PyTorch.
+
+The loops that the paper describes, as its released code runs them: the prior once, then
+for each step the whole generator, a backward pass that reaches the weights of both
+networks too, and every example until the last one is beaten. The projection is the
+paper's, of each example; the released one, along the other axis, costs the same.
+"""
+
+import torch
+import torch.nn.functional as F
+
+
+def attack(prior, generator, classifier, x, y, radius, steps, step, start=None):
+    """Perturbed images and their latents (batch, latent), by projected ascent.
+
+    All networks must be in evaluation mode. `start` is random unless it is given.
+    """
+    with torch.no_grad():
+        mean, logvar = prior(x)
+        std = torch.exp(0.5 * logvar)
+        u = random_start(mean, radius) if start is None else start
+    for _ in range(steps):
+        u = u.detach().requires_grad_()
+        logits = classifier(generator(x, mean + std * u))
+        moving = still_right(logits, y)
+        if not moving.any():
+            break
+        F.cross_entropy(logits, y).backward()
+        with torch.no_grad():
+            direction = F.normalize(u.grad)
+            moved = torch.renorm(u + step * direction, 2, 0, radius)
+            u = torch.where(moving[:, None], moved, u)
+    with torch.no_grad():
+        return generator(x, mean + std * u), u.detach()
+
+
+def random_start(mean, radius):
+    """A uniform direction times a uniform fraction of the radius."""
+    direction = F.normalize(torch.randn_like(mean))
+    return radius * torch.rand(len(mean), 1) * direction
+
+
+def still_right(logits, y):
+    """Whether an example has its right class, or one of its pixels has, (batch,)."""
+    return (logits.argmax(1) == y).view(len(y), -1).any(1)
+
+
+def training_step(prior, generator, classifier, optimizer, x, y, radius, steps, step):
+    """An attack, then a step on the worse of the clean and the perturbed loss."""
+    classifier.eval()
+    x_perturbed, _ = attack(prior, generator, classifier, x, y, radius, steps, step)
+    classifier.train()
+    optimizer.zero_grad()
+    clean = example_losses(classifier(x), y)
+    perturbed = example_losses(classifier(x_perturbed), y)
+    loss = torch.maximum(clean, perturbed).mean()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def example_losses(logits, y):
+    """The cross-entropy of each example, the mean over its pixels, (batch,)."""
+    losses = F.cross_entropy(logits, y, reduction="none")
+    return losses.view(len(y), -1).mean(1)
