@@ -9,6 +9,8 @@ SHORTER = {
     "epochs=30": "epochs=1",
     "data.test_pairs)": "data.test_pairs.take(1), steps=2)",
     "images[:10], n0=100, n=1000": "images[:2], n0=10, n=50",
+    "images[:10], target_radius": "images[:2], n0=10, n=50, target_radius",
+    "steps=20": "steps=2",
 }
 
 
