@@ -10,10 +10,10 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from rich.progress import Progress
 
 from lps_tf import datasets, files
 from lps_tf.experiments.settings import Training
+from lps_tf.progress import EpochBar
 from lps_tf.runs import Run
 from lps_tf.schedules import PiecewiseLinear
 
@@ -107,26 +107,3 @@ def read_log(path: Path) -> dict[str, list[tuple[int, float]]]:
                 if value != "NA":  # not every epoch is validated
                     columns.setdefault(name, {})[epoch] = float(value)
     return {name: sorted(values.items()) for name, values in columns.items()}
-
-
-class EpochBar(keras.callbacks.Callback):
-    """One line of progress for all epochs, instead of one each."""
-
-    def __init__(self, epochs: int):
-        super().__init__()
-        self.epochs = epochs
-
-    def on_train_begin(self, logs: dict | None = None) -> None:
-        """Shows the bar."""
-        self.bar = Progress()
-        self.bar.start()
-        self.task = self.bar.add_task("training", total=self.epochs)
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Moves it on."""
-        loss = (logs or {}).get("loss", float("nan"))
-        self.bar.update(self.task, completed=epoch + 1, description=f"loss {loss:.4g}")
-
-    def on_train_end(self, logs: dict | None = None) -> None:
-        """Takes it away."""
-        self.bar.stop()
