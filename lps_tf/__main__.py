@@ -25,9 +25,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run.add_argument("name", metavar="NAME", help="of the experiment; see `list`")
     run.add_argument(
         "--scale",
-        choices=("laptop", "paper"),
+        choices=("paper", "laptop", "quick"),
         default="laptop",
-        help="the paper's settings and data, or a few minutes without a download",
+        help="the paper's settings and data; a few minutes without a download (the "
+        "default); every stage of that, but short",
     )
     run.add_argument("--output", metavar="DIR", help="default: runs/SCALE")
     run.add_argument("--data-dir", metavar="DIR", help="of TensorFlow Datasets")

@@ -75,10 +75,13 @@ class Backup(keras.callbacks.Callback):
 
     Args:
         directory: where the file `state.npz` is kept.
+        keep: whether it stays when training has ended, for what is still to be done
+            with the model.
     """
 
-    def __init__(self, directory: str | Path):
+    def __init__(self, directory: str | Path, keep: bool = False):
         super().__init__()
+        self.keep = keep
         self._path = Path(directory) / "state.npz"
 
     def on_train_begin(self, logs: dict | None = None) -> None:
@@ -95,5 +98,6 @@ class Backup(keras.callbacks.Callback):
         self._state.save(epoch + 1, self._history)
 
     def on_train_end(self, logs: dict | None = None) -> None:
-        """Removes the state: there is nothing to go on with."""
-        self._state.delete()
+        """Removes the state, if it is not to be kept."""
+        if not self.keep:
+            self._state.delete()

@@ -54,6 +54,12 @@ def strategy_from_environment() -> tf.distribute.Strategy:
     return tf.distribute.get_strategy()
 
 
+def wait_for_all(strategy: tf.distribute.Strategy) -> None:
+    """Returns when all machines have come to this call."""
+    if several_machines():
+        _sum(strategy, 0)
+
+
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this machine is the one that writes files."""
     resolver = strategy.cluster_resolver
@@ -155,11 +161,14 @@ def _prepared(model: CheckedModel, data: tf.data.Dataset, training: bool) -> tup
 
 
 def _require_equal(strategy: tf.distribute.Strategy, epoch: int) -> None:
-    replicas = strategy.num_replicas_in_sync
-    per_replica = strategy.run(lambda: tf.constant(epoch))
-    total = strategy.reduce(tf.distribute.ReduceOp.SUM, per_replica, axis=None)
-    if int(total) != epoch * replicas:
+    if _sum(strategy, epoch) != epoch * strategy.num_replicas_in_sync:
         raise ValueError(
             "`directory` must be one that all machines see: they would start at "
             f"different epochs. Received: a state of epoch {epoch} on this machine"
         )
+
+
+def _sum(strategy: tf.distribute.Strategy, value: int) -> int:
+    """Of the values that all replicas have."""
+    values = strategy.run(lambda: tf.constant(value))
+    return int(strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None))

@@ -72,6 +72,19 @@ def curves(
     return figure
 
 
+def show(figure: Figure, caption: str, alt: str) -> None:
+    """Displays a figure in a notebook.
+
+    Args:
+        figure: to display.
+        caption: what to see in it; Markdown, below it.
+        alt: what it shows, for readers who cannot see it.
+    """
+    from IPython.display import Image, Markdown, display
+
+    display(Image(png(figure), alt=alt), Markdown(caption))
+
+
 def png(figure: Figure, dpi: int = 110) -> bytes:
     """The figure as a PNG file's content."""
     buffer = io.BytesIO()

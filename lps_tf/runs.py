@@ -19,15 +19,28 @@ class Run:
         directory: of the results.
         settings: what the results depend on, as JSON.
         fresh: whether to throw away what is there.
+        verbose: whether to say what is going on.
+        follows: whether another machine writes the folder, and this one only helps
+            with the work.
 
     Raises:
         ValueError: if the folder holds results of other settings, or files that no
             run has made.
     """
 
-    def __init__(self, directory: str | Path, settings: dict, fresh: bool = False):
-        self.directory = Path(directory)
-        self.console = Console(highlight=False)
+    def __init__(
+        self,
+        directory: str | Path,
+        settings: dict,
+        fresh: bool = False,
+        verbose: bool = True,
+        follows: bool = False,
+    ):
+        self.directory, self.follows = Path(directory), follows
+        self.verbose = verbose and not follows
+        self.console = Console(highlight=False, quiet=not self.verbose)
+        if follows:
+            return
         written = self.directory / "settings.json"
         if self.directory.is_dir() and any(self.directory.iterdir()):
             if not written.exists():
@@ -57,6 +70,8 @@ class Run:
         self.console.print(f"[bold]{name}[/bold]")
         start = time.perf_counter()
         result = work()
+        if self.follows:
+            return result
         seconds = time.perf_counter() - start
         files.write_json(path, {"seconds": seconds, "result": result})
         self.console.print(f"  {seconds:.0f} s")

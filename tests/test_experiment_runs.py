@@ -207,7 +207,6 @@ def test_a_segmenter_is_certified_pixel_by_pixel(folder, monkeypatch):
 # Interruptions, and other settings.
 
 TINY = {
-    "passes": 1,
     "epochs": 4,
     "sizes": {"latent_dim": 2, "units": 4},
     "steps": 1,

@@ -94,7 +94,7 @@ def test_sets_have_the_papers_settings(name):
     assert (s.likelihood, s.epochs, s.batch_size) == (likelihood, epochs, batch)
     assert points(s.learning_rate) == [rate_epochs, rates]
     assert points(s.beta) == [beta_epochs, betas]
-    assert (s.radius, s.steps, s.passes) == (radius, 50, 1)
+    assert (s.radius, s.steps) == (radius, 50)
     assert s.weight_decay == (5e-7 if name == "mi_mip5" else 0)
     before = {"mi_mip4": "mi_mip5", "mi_mip3": "mi_mip4"}
     assert s.start == s.predecessor == before.get(name)
@@ -104,7 +104,8 @@ def test_sets_have_the_papers_settings(name):
 def test_classifiers_have_the_papers_settings(name):
     s = EXPERIMENTS[name].settings("paper")
     assert (s.training, s.radius, s.sigma) == PAPER_CLASSIFIERS[name]
-    assert (s.train_steps, s.steps, s.batch_size, s.passes) == (7, 50, 128, 1)
+    assert (s.train_steps, s.steps, s.batch_size) == (7, 50, 128)
+    assert s.attack == "pgd"
     assert (s.n0, s.alpha, s.test_images) == (100, 0.001, None)
     assert s.predecessor == s.perturbation_set
     if name.startswith("cifar10c"):
@@ -125,7 +126,8 @@ def test_classifiers_have_the_papers_settings(name):
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_a_laptop_does_the_same_on_data_that_need_no_download(name):
-    paper, laptop = (EXPERIMENTS[name].settings(scale) for scale in experiments.SCALES)
+    row = EXPERIMENTS[name]
+    paper, laptop = row.settings("paper"), row.settings("laptop")
     assert laptop.data == STAND_INS[paper.data]
     same = ["perturbation_set", "training", "start", "likelihood", "alpha", "n0"]
     for setting in same:
@@ -148,7 +150,10 @@ def test_a_laptop_does_the_same_on_data_that_need_no_download(name):
     quantiles = {2.7: "25%", 3.9: "50%", 10.2: "75%", 28: "max"}
     quantiles |= {7.35: "50%", 8.81: "75%", 17: "max", None: None}
     assert laptop.radii == tuple(quantiles[r] for r in paper.radii)
-    assert laptop.radius == quantiles[paper.radius]
+    # Within minutes, nothing is learned against attacks in the whole set.
+    harder = "adversarial" in name
+    assert laptop.radius == ("50%" if harder else quantiles[paper.radius])
+    assert laptop.attack == "apgd"
     sigmas = {0.84: "25%", 1.22: "50%", 3.19: "75%", 6.9: "max", None: None}
     assert laptop.sigma == sigmas[paper.sigma]
 
@@ -193,7 +198,7 @@ def test_schedules_keep_their_form_when_epochs_change():
     [
         ({"epoch": 3}, r"no settings \['epoch'\].*'epochs'"),
         ({"epochs": 0}, "`epochs` must be .* at least 1.*epochs=0"),
-        ({"passes": 0.5}, "`passes` must be a whole number.*passes=0.5"),
+        ({"epochs": 0.5}, "`epochs` must be a whole number.*epochs=0.5"),
         ({"training": "both"}, "`training` must be one of .*'plain'.*training=both"),
         ({"optimizer": "lion"}, "`optimizer` must be one of .*optimizer=lion"),
     ],
@@ -242,13 +247,14 @@ def test_the_perturbation_is_the_tables(tiny_set, monkeypatch, name):
     monkeypatch.setattr(tiny_set, "calibration", {"quantiles": quantiles})
     row = EXPERIMENTS[f"cifar10c_classifier/{name}"]
     paper, laptop = (
-        classifiers.perturbation(row.settings(s), tiny_set) for s in experiments.SCALES
+        classifiers.perturbation(row.settings(scale), tiny_set)
+        for scale in ("paper", "laptop")
     )
     if name == "smoothing_50":
         assert isinstance(paper, lps.LatentNoise) and paper.sigma == 1.22
         assert laptop.sigma == pytest.approx(1 / scipy.stats.norm.ppf(0.001**0.001))
         return
-    assert (paper.radius, laptop.radius) == (28, 2)
+    assert (paper.radius, laptop.radius) == (28, 1 if name == "adversarial" else 2)
     if name == "adversarial":
         assert paper.radius * paper.relative_step == pytest.approx(5.6)
         assert paper.steps == 7

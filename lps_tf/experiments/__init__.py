@@ -1,7 +1,11 @@
 """The paper's experiments, by name: `python -m lps_tf list` and `run`.
 
-Each has two scales: "paper" takes the paper's settings and data, "laptop" a few
-minutes on a laptop and data that need no download. `table` has them all.
+Each has three scales: "paper" takes the paper's settings and data, "laptop" a few
+minutes on a laptop and data that need no download, "quick" the same in half a minute,
+to see that everything works. `table` has them all.
+
+With `TF_CONFIG` in the environment, the same command on each of several machines
+trains on all of them (see `lps_tf.distributed`); they have to see the same folders.
 """
 
 import dataclasses
@@ -11,7 +15,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lps_tf import files
+import keras
+import tensorflow as tf
+
+from lps_tf import distributed, files
+from lps_tf.datasets import PairData
 from lps_tf.experiments import training
 from lps_tf.experiments.classifiers import run_classifier
 from lps_tf.experiments.report import page
@@ -34,16 +42,18 @@ __all__ = [
     "SetSettings",
     "changed",
     "list_experiments",
+    "load_data",
+    "load_model",
     "run",
 ]
 
 
 def list_experiments() -> str:
-    """Names of the experiments, what they are, and their settings at each scale."""
+    """Names of the experiments, what they are, and their settings at two scales."""
     lines = []
     for name, experiment in EXPERIMENTS.items():
         lines.append(f"{name}: {experiment.about}")
-        for scale in SCALES:
+        for scale in ("paper", "laptop"):
             s = experiment.settings(scale)
             options = ", ".join(f"{k}={v}" for k, v in s.options.items())
             lines.append(
@@ -58,11 +68,12 @@ def list_experiments() -> str:
 def run(
     name: str,
     scale: str = "laptop",
-    output: str | Path = "runs/experiments",
+    output: str | Path | None = None,
     *,
     data_dir: str | Path | None = None,
     fresh: bool = False,
     changes: Mapping[str, Any] | None = None,
+    verbose: bool = True,
 ) -> dict:
     """Runs an experiment, or what is left of it, and what it builds on.
 
@@ -72,32 +83,81 @@ def run(
 
     Args:
         name: of the experiment, one of `EXPERIMENTS`.
-        scale: "paper" or "laptop".
-        output: folder of all experiments of one scale.
+        scale: "paper", "laptop" or "quick".
+        output: folder of all experiments of one scale, default runs/`scale`.
         data_dir: where data sets are kept, default that of TensorFlow Datasets.
         fresh: whether to start over; what it builds on stays.
         changes: settings that are to differ, by name, such as {"optimizer": "adam"}.
+        verbose: whether to show progress and results.
 
     Returns:
-        What metrics.json holds.
+        What metrics.json holds; nothing on a machine that is not the chief.
 
     Raises:
         ValueError: for an unknown name, scale or setting, or if the folder holds
             results of other settings.
         FileNotFoundError: if a data set of the paper is not on this machine.
     """
-    experiment, output = _experiment(name), Path(output)
-    settings = changed(experiment.settings(scale), **(changes or {}))
+    strategy = distributed.strategy_from_environment()
+    output = Path(output or f"runs/{scale}")
+    changes = changes or {}
+    return _run(name, scale, output, data_dir, fresh, changes, verbose, strategy)
+
+
+def load_data(
+    name: str, scale: str = "laptop", data_dir: str | Path | None = None
+) -> PairData:
+    """The data of an experiment."""
+    return training.load(_experiment(name).settings(scale), data_dir)
+
+
+def load_model(name: str, output: str | Path) -> keras.Model:
+    """What an experiment has trained: a PerturbationSet, a classifier or segmenter.
+
+    Args:
+        name: of the experiment.
+        output: of `run`.
+
+    Raises:
+        FileNotFoundError: if it has not been run.
+    """
+    path = Path(output) / name / training.MODEL
+    if not path.exists():
+        raise FileNotFoundError(
+            f"There is no {path}: first, run the experiment {name} with this output."
+        )
+    return keras.models.load_model(path)
+
+
+def _run(
+    name: str,
+    scale: str,
+    output: Path,
+    data_dir: str | Path | None,
+    fresh: bool,
+    changes: Mapping[str, Any],
+    verbose: bool,
+    strategy: tf.distribute.Strategy,
+) -> dict:
+    experiment = _experiment(name)
+    settings = changed(experiment.settings(scale), **changes)
+    chief = distributed.is_chief(strategy)
     # First, because it refuses a folder of other settings.
-    folder = Run(output / name, _settings(name, scale, settings), fresh)
+    folder = Run(
+        output / name, _settings(name, scale, settings), fresh, verbose, not chief
+    )
     predecessor = settings.predecessor
     if predecessor is not None:
-        run(predecessor, scale, output, data_dir=data_dir)
+        _run(predecessor, scale, output, data_dir, False, {}, verbose, strategy)
+    # Until here the chief may write what the others are going to read.
+    distributed.wait_for_all(strategy)
     folder.console.rule(f"{name}, {scale} scale")
     data = functools.cache(lambda: training.load(settings, data_dir))
     before = output / predecessor if predecessor else None
     work = run_set if isinstance(settings, SetSettings) else run_classifier
-    results = work(folder, settings, data, before)
+    results = work(folder, settings, data, before, strategy)
+    if not chief:
+        return {}
     metrics = {
         "experiment": name,
         "about": experiment.about,

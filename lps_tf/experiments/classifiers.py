@@ -5,10 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import keras
+import tensorflow as tf
 from scipy.stats import norm
 
 import lps_tf as lps
-from lps_tf import certification, robustness
+from lps_tf import certification, distributed, robustness
 from lps_tf.datasets import PairData
 from lps_tf.experiments import training
 from lps_tf.experiments.settings import ClassifierSettings, Radius
@@ -22,6 +23,7 @@ def run_classifier(
     settings: ClassifierSettings,
     data: Callable[[], PairData],
     before: Path,
+    strategy: tf.distribute.Strategy,
 ) -> dict:
     """Trains, attacks, certifies and exports a classifier, as far as it is not done.
 
@@ -30,6 +32,8 @@ def run_classifier(
         settings: of the experiment.
         data: gives the data, when they are needed.
         before: folder of the experiment that has learned the perturbation set.
+        strategy: the devices to train on; only the chief of several machines goes on
+            from there.
 
     Returns:
         The results, for metrics.json.
@@ -40,20 +44,22 @@ def run_classifier(
         return keras.models.load_model(before / MODEL)
 
     def train() -> dict:
-        keras.utils.set_random_seed(s.seed)
-        pset = perturbation_set()
-        robust = lps.RobustClassifier(network(s, data()), perturbation(s, pset))
+        def make() -> lps.RobustClassifier:
+            pset = perturbation_set()
+            return lps.RobustClassifier(network(s, data()), perturbation(s, pset))
+
         segments = s.network == "Unet"
         learned = training.train(
             run,
             s,
-            robust,
+            make,
             data().train_perturbed if s.training == "perturbed" else data().train,
             data().val,
             optimizer(s),
-            robust.classifier,
+            strategy,
             metrics=["accuracy", "mean_iou"] if segments else ["accuracy"],
         )
+        pset = perturbation_set()
         numbers = {
             "radius": _radius(pset, s.radius),
             "radii": [_radius(pset, radius) for radius in s.radii],
@@ -62,10 +68,15 @@ def run_classifier(
         return {"data": data().name, "in numbers": numbers, **learned}
 
     trained = run.stage("train", train)
+    if not distributed.is_chief(strategy):
+        return {}
 
     def evaluate() -> dict:
-        attack = lps.LatentPGD(
-            perturbation_set(), steps=s.steps, relative_step=0.05, seed=s.seed
+        options = {"steps": s.steps, "seed": s.seed}
+        attack = (
+            lps.LatentAPGD(perturbation_set(), **options)
+            if s.attack == "apgd"
+            else lps.LatentPGD(perturbation_set(), relative_step=0.05, **options)
         )
         report = robustness.evaluate_robustness(
             keras.models.load_model(run / MODEL),
@@ -74,9 +85,10 @@ def run_classifier(
             trained["in numbers"]["radii"],
             directory=run / "evaluation",
             limit=s.test_images,
+            verbose=run.verbose,
         )
         report.plot(run / "pictures" / "robustness.png")
-        print(report)
+        run.console.print(str(report), markup=False)
         rows, versions = report.rows, len(data().perturbations)
         clean, mean = rows["clean"], rows["perturbed/mean"]
 
@@ -90,28 +102,33 @@ def run_classifier(
             "all_versions": {k: overall(k) for k in ("accuracy", "mean_iou")},
         }
 
-    def certify() -> dict:
-        smoothed = lps.SmoothedClassifier(
+    def smoothed() -> lps.SmoothedClassifier:
+        return lps.SmoothedClassifier(
             keras.models.load_model(run / MODEL),
             perturbation_set(),
             trained["in numbers"]["sigma"],
             seed=s.seed,
         )
+
+    def certify() -> dict:
         report = certification.certify_dataset(
-            smoothed,
+            smoothed(),
             data().test,
             run / "certificates",
             n0=s.n0,
             n=s.n,
             alpha=s.alpha,
             limit=s.test_images,
+            verbose=run.verbose,
         )
         report.plot(run / "pictures" / "certified.png")
-        print(report)
+        run.console.print(str(report), markup=False)
         return json.loads(report.to_json())
 
     def export() -> dict:
-        lps.export(keras.models.load_model(run / MODEL), run / "saved_model")
+        smooths = s.training == "smoothing"
+        model = smoothed() if smooths else keras.models.load_model(run / MODEL)
+        lps.export(model, run / "saved_model")
         return {"folder": "saved_model"}
 
     results = {**trained, "robustness": run.stage("evaluate", evaluate)}

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import keras
+import tensorflow as tf
 
 import lps_tf as lps
-from lps_tf import files
+from lps_tf import distributed, files
 from lps_tf.datasets import PairData
 from lps_tf.experiments import training
 from lps_tf.experiments.settings import SetSettings
@@ -21,6 +22,7 @@ def run_set(
     settings: SetSettings,
     data: Callable[[], PairData],
     before: Path | None,
+    strategy: tf.distribute.Strategy,
 ) -> dict:
     """Learns, calibrates, measures and exports a set, as far as it is not done.
 
@@ -29,6 +31,8 @@ def run_set(
         settings: of the experiment.
         data: gives the data, when they are needed.
         before: folder of the experiment whose weights are the start.
+        strategy: the devices to train on; only the chief of several machines goes on
+            from there.
 
     Returns:
         The results, for metrics.json.
@@ -36,13 +40,12 @@ def run_set(
     s = settings
 
     def learn() -> dict:
-        keras.utils.set_random_seed(s.seed)
-        if before is None:
-            pset = lps.PerturbationSet.from_network(
+        def make() -> lps.PerturbationSet:
+            if before is not None:
+                return keras.models.load_model(before / MODEL)
+            return lps.PerturbationSet.from_network(
                 s.network, likelihood=s.likelihood, seed=s.seed, **s.sizes
             )
-        else:
-            pset = keras.models.load_model(before / MODEL)
 
         def adam(rate: PiecewiseLinear) -> keras.optimizers.Adam:
             return keras.optimizers.Adam(rate, weight_decay=s.weight_decay or None)
@@ -50,11 +53,11 @@ def run_set(
         learned = training.train(
             run,
             s,
-            pset,
+            make,
             data().train_pairs,
             data().val_pairs,
             adam,
-            pset,
+            strategy,
             beta=PiecewiseLinear(*s.beta),
         )
         return {"data": data().name, **learned}
@@ -80,9 +83,10 @@ def run_set(
             relative_step=0.05,
             samples=s.samples,
             seed=s.seed,
+            verbose=run.verbose,
         )
         report.plot(run / "pictures")
-        print(report)
+        run.console.print(str(report), markup=False)
         return json.loads(report.to_json())
 
     def export() -> dict:
@@ -90,8 +94,11 @@ def run_set(
         lps.export(pset, run / "saved_model")
         return {"folder": "saved_model"}
 
+    learned = run.stage("learn", learn)
+    if not distributed.is_chief(strategy):
+        return {}
     return {
-        **run.stage("learn", learn),
+        **learned,
         "calibration": run.stage("calibrate", calibrate),
         "quality": run.stage("quality", measure),
         "export": run.stage("export", export),

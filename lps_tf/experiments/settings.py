@@ -13,7 +13,7 @@ Schedule = tuple[tuple[float, ...], tuple[float, ...]]
 #: A number, or the quantile of the set's latent norms that gives it, such as "50%".
 Radius = float | str
 
-SCALES = ("paper", "laptop")
+SCALES = ("paper", "laptop", "quick")
 
 _Settings = TypeVar("_Settings", bound="Training")
 
@@ -26,7 +26,6 @@ class Training:
         data: a function of `lps_tf.datasets`.
         options: its arguments beyond batch_size and data_dir.
         batch_size: of training.
-        passes: over the training data in an epoch.
         network: a function of `lps_tf.networks`, of its `classifiers` for a
             classifier.
         sizes: its arguments.
@@ -38,7 +37,6 @@ class Training:
     data: str
     options: Mapping[str, Any] = field(default_factory=dict)
     batch_size: int
-    passes: int = 1
     network: str
     sizes: Mapping[str, Any] = field(default_factory=dict)
     epochs: int
@@ -46,7 +44,7 @@ class Training:
     seed: int = 0
 
     def __post_init__(self):
-        for name in ("batch_size", "passes", "epochs"):
+        for name in ("batch_size", "epochs"):
             checks.count(name, getattr(self, name))
 
 
@@ -97,7 +95,9 @@ class ClassifierSettings(Training):
             quantile is the largest radius that n draws can certify: so the paper's
             numbers follow from its quantiles.
         radii: of the attacks that measure it.
-        steps: of these attacks, as long as a twentieth of the radius.
+        attack: "pgd", with steps as long as a twentieth of the radius, or "apgd",
+            which is stronger.
+        steps: of these attacks.
         test_images: how many are attacked and certified; None for all.
         n0: draws that choose a smoothed prediction.
         n: draws that certify it.
@@ -111,6 +111,7 @@ class ClassifierSettings(Training):
     train_steps: int = 7
     sigma: Radius | None = None
     radii: tuple[Radius, ...]
+    attack: str = "pgd"
     steps: int = 50
     test_images: int | None = None
     n0: int = 100
@@ -119,7 +120,11 @@ class ClassifierSettings(Training):
 
     def __post_init__(self):
         super().__post_init__()
-        for name, known in (("training", TRAININGS), ("optimizer", ("sgd", "adam"))):
+        for name, known in (
+            ("training", TRAININGS),
+            ("optimizer", ("sgd", "adam")),
+            ("attack", ("pgd", "apgd")),
+        ):
             value = getattr(self, name)
             if value not in known:
                 raise ValueError(
@@ -142,6 +147,24 @@ TRAININGS = {
 }
 
 
+# What "quick" changes in "laptop".
+_QUICK: dict[type, dict[str, Any]] = {
+    SetSettings: {"epochs": 2, "steps": 3, "samples": 1, "test_batches": 1},
+    ClassifierSettings: {
+        "epochs": 2,
+        "train_steps": 2,
+        "steps": 3,
+        "test_images": 4,
+        "n0": 10,
+        "n": 100,
+    },
+}
+_QUICK_DATA = {
+    "photos": {"patches": (24, 4, 4)},
+    "scenes": {"train": 8, "val": 2, "test": 2},
+}
+
+
 @dataclass(frozen=True)
 class Experiment:
     """A row of the paper's tables.
@@ -160,7 +183,7 @@ class Experiment:
     published: Mapping[str, float] = field(default_factory=dict)
 
     def settings(self, scale: str) -> SetSettings | ClassifierSettings:
-        """The settings at one of the two scales.
+        """The settings at one of `SCALES`; "quick" is every stage, but short.
 
         Raises:
             ValueError: for another scale.
@@ -169,7 +192,13 @@ class Experiment:
             raise ValueError(
                 f"`scale` must be one of {SCALES}. Received: scale={scale!r}"
             )
-        return self.paper if scale == "paper" else changed(self.paper, **self.laptop)
+        if scale == "paper":
+            return self.paper
+        laptop = changed(self.paper, **self.laptop)
+        if scale == "laptop":
+            return laptop
+        options = {**laptop.options, **_QUICK_DATA.get(laptop.data, {})}
+        return changed(laptop, **_QUICK[type(laptop)], options=options)
 
 
 def changed(settings: _Settings, **changes: Any) -> _Settings:

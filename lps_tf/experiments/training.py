@@ -11,14 +11,16 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from lps_tf import datasets, files
+from lps_tf import Backup, checks, datasets, distributed, files
+from lps_tf.checked_model import CheckedModel
 from lps_tf.experiments.settings import Training
 from lps_tf.progress import EpochBar
 from lps_tf.runs import Run
 from lps_tf.schedules import PiecewiseLinear
 
-#: The trained model, in an experiment's folder.
-MODEL = "models/model.keras"
+#: Of an experiment's folder: the trained model, the losses of each epoch, and the
+#: state of a training that is not done.
+MODEL, LOG, BACKUP = "models/model.keras", "log.csv", "backup"
 
 
 def load(settings: Training, data_dir: str | Path | None) -> datasets.PairData:
@@ -33,14 +35,14 @@ def load(settings: Training, data_dir: str | Path | None) -> datasets.PairData:
 def train(
     run: Run,
     settings: Training,
-    model: keras.Model,
+    make: Callable[[], CheckedModel],
     data: tf.data.Dataset,
     validation: tf.data.Dataset,
     optimizer: Callable[[PiecewiseLinear], keras.optimizers.Optimizer],
-    saved: keras.Model,
+    strategy: tf.distribute.Strategy,
     **compile_options: Any,
 ) -> dict:
-    """Compiles, trains and saves a model.
+    """Makes, compiles, trains and saves a model.
 
     Epochs go to log.csv, and to tensorboard/ if TensorBoard is installed. Training
     that was interrupted goes on after its last complete epoch.
@@ -48,29 +50,52 @@ def train(
     Args:
         run: whose folder to write to.
         settings: of the experiment.
-        model: to train.
+        make: makes the model; of a RobustClassifier, its classifier is saved.
         data: training batches.
         validation: batches to validate on.
         optimizer: makes one, given the learning rate.
-        saved: the model, or the part of it that is kept, in `MODEL`.
+        strategy: the devices to train on. If they are of several machines, all of
+            them have to call this, and the chief alone writes.
         **compile_options: of the model's `compile`.
 
     Returns:
-        The number of steps and of parameters, and the last values of the log.
+        The number of steps and of parameters, and the last values of the log;
+        nothing on a machine that is not the chief.
     """
-    data = data.repeat(settings.passes)
+    keras.utils.set_random_seed(settings.seed)
     rate = PiecewiseLinear(*settings.learning_rate, steps_per_epoch=len(data))
-    model.compile(optimizer(rate), **compile_options)
-    backup, log = run / "backup", run / "log.csv"
+    with strategy.scope():
+        model = make()
+        model.build((None, *checks.image_shape_of(data)))
+        model.compile(optimizer(rate), **compile_options)
+    fit = _fit_on_machines if distributed.several_machines() else _fit
+    fit(run, model, data, validation, settings.epochs)
+    if not distributed.is_chief(strategy):
+        return {}
+    saved = getattr(model, "classifier", model)
+    files.atomically(run / MODEL, saved.save)
+    shutil.rmtree(run / BACKUP)
+    log = read_log(run / LOG)
+    return {
+        "steps": settings.epochs * len(data),
+        "parameters": model.count_params(),
+        "last": {name: values[-1][1] for name, values in log.items()},
+    }
+
+
+def _fit(
+    run: Run,
+    model: CheckedModel,
+    data: tf.data.Dataset,
+    validation: tf.data.Dataset,
+    epochs: int,
+) -> None:
     callbacks = [
         # The log first: an epoch that is backed up is in it.
-        keras.callbacks.CSVLogger(log, append=True),
-        # Twice, because an interruption may leave half a file. Kept until the model
-        # is saved.
-        keras.callbacks.BackupAndRestore(
-            str(backup), double_checkpoint=True, delete_checkpoint=False
-        ),
-        EpochBar(settings.epochs),
+        keras.callbacks.CSVLogger(run / LOG, append=True),
+        # Kept until the model is saved.
+        Backup(run / BACKUP, keep=True),
+        *([EpochBar(epochs)] if run.verbose else []),
     ]
     if importlib.util.find_spec("tensorboard"):
         callbacks.append(
@@ -79,18 +104,32 @@ def train(
     model.fit(
         data,
         validation_data=validation,
-        validation_freq=max(1, settings.epochs // 5),
-        epochs=settings.epochs,
+        validation_freq=max(1, epochs // 5),
+        epochs=epochs,
         verbose=0,
         callbacks=callbacks,
     )
-    files.atomically(run / MODEL, saved.save)
-    shutil.rmtree(backup)
-    return {
-        "steps": settings.epochs * len(data),
-        "parameters": model.count_params(),
-        "last": {name: values[-1][1] for name, values in read_log(log).items()},
-    }
+
+
+def _fit_on_machines(
+    run: Run,
+    model: CheckedModel,
+    data: tf.data.Dataset,
+    validation: tf.data.Dataset,
+    epochs: int,
+) -> None:
+    history = distributed.fit(
+        model,
+        data,
+        validation,
+        epochs=epochs,
+        directory=run / BACKUP,
+        verbose=run.verbose,
+    )
+    if distributed.is_chief(model.distribute_strategy):
+        rows = zip(range(epochs), *history.values(), strict=True)
+        lines = [("epoch", *history), *rows]
+        files.write_text(run / LOG, "\n".join(",".join(map(str, r)) for r in lines))
 
 
 def read_log(path: Path) -> dict[str, list[tuple[int, float]]]:

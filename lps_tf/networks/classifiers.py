@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from lps_tf.networks.layers import BATCH_NORM, dense, register
+from lps_tf.networks.layers import BatchNorm, SameConv2D, dense, register
 from lps_tf.networks.unet import UnetDecoder, UnetEncoder
 
 
@@ -162,19 +162,26 @@ class Unet(keras.Model):
         }
 
 
+def _he() -> keras.initializers.Initializer:
+    return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
+
+
 def _conv(filters: int, side: int, name: str, **kwargs: Any) -> keras.layers.Conv2D:
-    he = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
     return keras.layers.Conv2D(
-        filters, side, padding="valid", kernel_initializer=he, name=name, **kwargs
+        filters, side, padding="valid", kernel_initializer=_he(), name=name, **kwargs
     )
 
 
 def _same_conv(x: Any, filters: int, strides: int, name: str) -> Any:
+    if strides == 1:
+        return SameConv2D(
+            filters, 3, use_bias=False, kernel_initializer=_he(), name=name
+        )(x)
     # Padded by one on every side, which "same" is not at stride 2.
     x = keras.layers.ZeroPadding2D(1)(x)
     return _conv(filters, 3, name, strides=strides, use_bias=False)(x)
 
 
 def _norm_relu(x: Any, name: str) -> Any:
-    x = keras.layers.BatchNormalization(name=name, **BATCH_NORM)(x)
+    x = BatchNorm(name=name)(x)
     return keras.layers.ReLU()(x)

@@ -7,6 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from lps_tf.networks import convolutions
+
 # Batch norm as PyTorch counts it: momentum .1 there is .9 here.
 BATCH_NORM = {"epsilon": 1e-5, "momentum": 0.9}
 
@@ -143,11 +145,10 @@ class BatchNorm(keras.layers.BatchNormalization):
 
 @register
 class SameConv2D(keras.layers.Conv2D):
-    """A convolution that keeps the size, fast from and to images under XLA on a CPU.
+    """A convolution that keeps the size, fast on a CPU, under XLA above all.
 
-    With a few channels on one side, the convolution is a matrix product with a cheap
-    rearrangement of that side; XLA's own takes two to four times as long. Results
-    differ by the order of summation. Elsewhere it is the library's convolution.
+    See `lps_tf.networks.convolutions` for how. Elsewhere, and in other precisions than
+    float32, it is the library's convolution.
 
     Args:
         filters: output channels.
@@ -155,41 +156,15 @@ class SameConv2D(keras.layers.Conv2D):
         **kwargs: of `keras.layers.Conv2D`.
     """
 
-    few = 6
-
     def __init__(self, filters: int, kernel_size: int, **kwargs: Any):
         super().__init__(filters, kernel_size, **{**kwargs, "padding": "same"})
 
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        """Matrix products on a CPU where one side is narrow."""
+        """The fastest way there is for this kernel."""
         kernel = tf.convert_to_tensor(kernel)
-        side, _, channels, filters = kernel.shape
-        if not on_cpu() or min(channels, filters) > self.few:
+        if not convolutions.in_use() or kernel.dtype != tf.float32:
             return super().convolution_op(inputs, kernel)
-        _, height, width, _ = tf.unstack(tf.shape(inputs))
-        pad = side // 2
-
-        def shifted(maps: tf.Tensor) -> list[tf.Tensor]:
-            """Maps with their border, (batch, h + 2 pad, w + 2 pad, side^2, n)."""
-            return [
-                maps[:, i : i + height, j : j + width]
-                for i in range(side)
-                for j in range(side)
-            ]
-
-        if channels <= self.few:
-            edges = [[0, 0], [pad, pad], [pad, pad], [0, 0]]
-            windows = tf.concat(shifted(tf.pad(inputs, edges)), -1)
-            y = _rows(windows) @ tf.reshape(kernel, (-1, filters))
-            return tf.reshape(y, (-1, height, width, filters))
-        kernel = tf.reshape(tf.transpose(kernel, (2, 0, 1, 3)), (channels, -1))
-        y = tf.reshape(_rows(inputs) @ kernel, (-1, height, width, side**2, filters))
-        y = tf.pad(y, [[0, 0], [pad, pad], [pad, pad], [0, 0], [0, 0]])
-        return tf.add_n([maps[..., i, :] for i, maps in enumerate(shifted(y))])
-
-
-def _rows(maps: tf.Tensor) -> tf.Tensor:
-    return tf.reshape(maps, (-1, maps.shape[-1]))
+        return convolutions.same(inputs, kernel)
 
 
 @register
