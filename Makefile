@@ -1,4 +1,6 @@
 # make demo    from pairs to a robust, certified, exported classifier: runs/demo/
+# make tutorials  the notebooks, executed anew: an hour or two; runs/laptop/
+# make saved_models  the models of saved_models/, from runs/laptop/ where they are there
 # make test    the tests, the lint among them
 # make lint    the lint alone; make format mends what it can
 # make bench   speed as ratios to PyTorch and to plain code: runs/bench.json
@@ -10,7 +12,7 @@ VENV := .venv/bin
 # TensorFlow speaks of missing GPUs at length; errors still show.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench clean
+.PHONY: help demo tutorials saved_models test lint format bench clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -24,8 +26,18 @@ help:
 demo: .venv/installed
 	$(VENV)/python -m lps_tf demo
 
+# What the kernel writes to its standard error is no result.
+tutorials: .venv/installed
+	$(VENV)/jupyter nbconvert --to notebook --execute --inplace \
+		--ExecutePreprocessor.timeout=-1 \
+		--ExecutePreprocessor.extra_arguments=--IPKernelApp.capture_fd_output=False \
+		tutorials/*.ipynb
+
+saved_models: .venv/installed
+	$(VENV)/python -m lps_tf publish
+
 test: .venv/installed
-	$(VENV)/python -m pytest
+	$(VENV)/python -m pytest -n 2 --dist loadfile
 
 # PyTorch, which only `make bench` and the tests of reading its files need.
 .venv/original: .venv/installed

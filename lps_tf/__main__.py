@@ -34,6 +34,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run.add_argument("--data-dir", metavar="DIR", help="of TensorFlow Datasets")
     run.add_argument("--fresh", action="store_true", help="do not resume, start over")
     run.set_defaults(command=_run)
+    publish = commands.add_parser(
+        "publish", help="an experiment's model with a card, to give away; runs it first"
+    )
+    publish.add_argument(
+        "names", metavar="NAME", nargs="*", help="default: those of saved_models"
+    )
+    publish.add_argument(
+        "--scale", choices=("paper", "laptop", "quick"), default="laptop"
+    )
+    publish.add_argument("--output", metavar="DIR", help="default: saved_models")
+    publish.add_argument("--runs", metavar="DIR", help="of `run`; default: runs/SCALE")
+    publish.add_argument("--data-dir", metavar="DIR", help="of TensorFlow Datasets")
+    publish.set_defaults(command=_publish)
     certify = commands.add_parser(
         "certify", help="certify a data set, or a share of it"
     )
@@ -128,6 +141,20 @@ def _run(options: argparse.Namespace) -> None:
         fresh=options.fresh,
     )
     print(f"\nReport: {output / options.name}/report.html")
+
+
+def _publish(options: argparse.Namespace) -> None:
+    from lps_tf import experiments
+
+    for name in options.names or experiments.PUBLISHED:
+        path = experiments.publish(
+            name,
+            options.scale,
+            options.runs,
+            directory=options.output or "saved_models",
+            data_dir=options.data_dir,
+        )
+        print(f"wrote {path}")
 
 
 def _certify(options: argparse.Namespace) -> None:

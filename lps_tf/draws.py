@@ -1,6 +1,7 @@
 """What a classifier answers under noise: draws of many images share batches."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import keras
@@ -128,23 +129,28 @@ class Draws:
         self._condition = tf.function(
             lambda images: perturbation_set.condition(images), autograph=False
         )
-        self._tally = tf.function(self.tally, autograph=False)
-        # Endpoints of a SavedModel share this one. They are traced where decoding is
-        # not compiled, so the two must not share traces.
-        self._exported_tally = tf.function(self.tally, autograph=False)
+        # Like decoding, which the set compiles.
+        compiled = tf.function(self._logits, jit_compile=True, autograph=False)
+        self._tally = tf.function(partial(self.tally, compiled), autograph=False)
+        # Endpoints of a SavedModel share this one, in which nothing is compiled.
+        self._exported_tally = tf.function(
+            partial(self.tally, self._logits), autograph=False
+        )
+
+    def _logits(self, images: tf.Tensor) -> tf.Tensor:
+        return self.classifier(images, training=False)
 
     def tally(
         self,
+        logits: Callable[[tf.Tensor], tf.Tensor],
         conditioned: Conditioned,
         numbers: tf.Tensor,
         seed: tf.Tensor,
     ) -> tf.Tensor:
         """Counts of answers in a batch of units; graph code.
 
-        The set compiles its decoding. The classifier is left as it is: compiling both
-        in one gained nothing (measured with two networks), and need not work.
-
         Args:
+            logits: the classifier.
             conditioned: the image of each unit, (units, ...).
             numbers: int32 (units, 4): index of the image, stream, number of the first
                 draw, how many draws count. What is beyond is drawn, but not counted.
@@ -158,7 +164,7 @@ class Draws:
         noise = [self._noise(n, seed, dim) for n in tf.unstack(numbers, self.units)]
         many = tf.nest.map_structure(lambda t: tf.repeat(t, self.unit, 0), conditioned)
         images = self.perturbation_set.decode(many, self.sigma * tf.concat(noise, 0))
-        return self._count(self.classifier(images, training=False), numbers[:, 3])
+        return self._count(logits(images), numbers[:, 3])
 
     def _noise(self, numbers: tf.Tensor, seed: tf.Tensor, dim: int) -> tf.Tensor:
         """The noise of one unit, (unit, dim)."""

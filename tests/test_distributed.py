@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lps_tf import distributed
+from lps_tf import distributed, experiments
+from lps_tf.experiments import training
 from tests import halves, killed, on_two_machines
 
 ROOT = Path(__file__).parent.parent
@@ -25,32 +26,59 @@ def free_ports(count):
     return ports
 
 
-def run_machines(path):
+def run_machines(*command):
     workers = [f"localhost:{port}" for port in free_ports(2)]
     processes = []
     for index in range(2):
         task = {"type": "worker", "index": index}
         config = {"cluster": {"worker": workers}, "task": task}
         environment = {"PYTHONPATH": str(ROOT), "TF_CONFIG": json.dumps(config)}
-        command = [sys.executable, on_two_machines.__file__, str(path)]
-        processes.append(subprocess.Popen(command, env={**os.environ, **environment}))
+        processes.append(
+            subprocess.Popen(
+                [sys.executable, *map(str, command)],
+                env={**os.environ, **environment},
+            )
+        )
     try:
         assert [process.wait(timeout=300) for process in processes] == [0, 0]
     finally:
         for process in processes:
             process.kill()
-    return pickle.loads(path.read_bytes())
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    return run_machines(tmp_path_factory.mktemp("two_machines") / "results")
+    path = tmp_path_factory.mktemp("two_machines") / "results"
+    run_machines(on_two_machines.__file__, path)
+    return pickle.loads(path.read_bytes())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", on_two_machines.CASES)
 def test_two_machines_train_as_one(results, case):
     halves.assert_same_training(case, *results[case], fit=on_two_machines.fit)
+
+
+@pytest.mark.slow
+def test_the_command_line_runs_an_experiment_on_two_machines(tmp_path):
+    command = ["-m", "lps_tf", "run", "mnist_linf_fc", "--scale", "quick", "--output"]
+    run_machines(*command, tmp_path / "two")
+    one = experiments.run("mnist_linf_fc", "quick", tmp_path / "one", verbose=False)
+    two = json.loads((tmp_path / "two/mnist_linf_fc/metrics.json").read_text())
+    assert two["settings"] == one["settings"] and two["steps"] == one["steps"]
+    # The same batches; each machine draws its own noise.
+    logs = [
+        training.read_log(tmp_path / folder / "mnist_linf_fc/log.csv")
+        for folder in ("one", "two")
+    ]
+    for name in ("loss", "reconstruction", "val_loss"):
+        epochs, losses = zip(*logs[0][name], strict=True)
+        again = [loss for epoch, loss in logs[1][name] if epoch in epochs]
+        np.testing.assert_allclose(again, losses, rtol=0.02)
+    assert two["quality"]["pgd_ae"] == pytest.approx(one["quality"]["pgd_ae"], rel=0.1)
+    assert (tmp_path / "two/mnist_linf_fc/report.html").exists()
+    # Nothing is left to do, on either of them.
+    run_machines(*command, tmp_path / "two")
 
 
 def test_one_machine_goes_on_from_a_state(tmp_path, capsys):

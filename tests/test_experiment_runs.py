@@ -5,6 +5,7 @@ import dataclasses
 import json
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -299,3 +300,48 @@ def test_a_set_may_start_from_another_ones_weights(tmp_path, monkeypatch):
     monkeypatch.setitem(EXPERIMENTS, "mnist_linf_fc", other)
     with pytest.raises(ValueError, match="second holds results of other settings"):
         experiments.run("second", "laptop", tmp_path)
+
+
+# Models to give away.
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["cifar10c_from_original", "cifar10c_classifier/smoothing_50"]
+)
+def test_a_model_is_published_with_a_card_and_examples(learned, folder, name):
+    path = experiments.publish(
+        name,
+        "laptop",
+        folder / "out",
+        directory=folder / "published",
+        data_dir=folder / "data",
+    )
+    assert path == folder / "published" / name.replace("/", "-")
+    card = json.loads((path / "card.json").read_text())
+    metrics = json.loads((folder / "out" / name / "metrics.json").read_text())
+    text = (path / "README.md").read_text()
+    assert "photo patches (scikit-image)" in text and "stands in for CIFAR-10" in text
+    assert card["command"] == f"python -m lps_tf publish {name} --scale laptop"
+    assert card["command"] in text and card["seed"] == 0
+    assert card["steps"] == metrics["steps"]
+    # What it says of the examples is so.
+    loaded = tf.saved_model.load(path)
+    with np.load(path / "examples.npz") as arrays:
+        x, y = arrays["x"], arrays["y"]
+    assert len(x) == card["examples"]["images"] == 8
+    assert set(card["signatures"]) == set(loaded.signatures)
+    if name == "cifar10c_from_original":
+        assert card["signatures"]["perturb"]["inputs"] == {
+            "u": "float32 [-1, 3]",
+            "x": "float32 [-1, 32, 32, 3]",
+        }
+        assert card["radius"] == metrics["calibration"]["radius"]
+        assert card["metrics"]["pgd_ae"] == metrics["quality"]["pgd_ae"]
+        error = np.mean((loaded.perturb(x, loaded.encode(x, y)) - y) ** 2)
+        assert card["examples"]["encoder_ae"] == pytest.approx(error, rel=1e-4)
+    else:
+        assert card["sigma"] == metrics["in numbers"]["sigma"]
+        assert card["metrics"]["certified"]["images"] == 3
+        found = loaded.certify(x, 10, 100, 0.05, 0)["prediction"].numpy()
+        assert card["examples"]["certified_accuracy"] == np.mean(found == y)

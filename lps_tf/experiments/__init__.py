@@ -20,8 +20,9 @@ import tensorflow as tf
 
 from lps_tf import distributed, files
 from lps_tf.datasets import PairData
-from lps_tf.experiments import training
+from lps_tf.experiments import publishing, training
 from lps_tf.experiments.classifiers import run_classifier
+from lps_tf.experiments.publishing import PUBLISHED
 from lps_tf.experiments.report import page
 from lps_tf.experiments.sets import run_set
 from lps_tf.experiments.settings import (
@@ -36,6 +37,7 @@ from lps_tf.runs import Run
 
 __all__ = [
     "EXPERIMENTS",
+    "PUBLISHED",
     "SCALES",
     "ClassifierSettings",
     "Experiment",
@@ -44,6 +46,7 @@ __all__ = [
     "list_experiments",
     "load_data",
     "load_model",
+    "publish",
     "run",
 ]
 
@@ -102,6 +105,39 @@ def run(
     output = Path(output or f"runs/{scale}")
     changes = changes or {}
     return _run(name, scale, output, data_dir, fresh, changes, verbose, strategy)
+
+
+def publish(
+    name: str,
+    scale: str = "laptop",
+    output: str | Path | None = None,
+    *,
+    directory: str | Path = "saved_models",
+    data_dir: str | Path | None = None,
+) -> Path:
+    """Runs an experiment, if it has not been, and makes its model one to give away.
+
+    Args:
+        name: of the experiment.
+        scale: see `run`.
+        output: see `run`.
+        directory: where a folder of the experiment's name is written, with "-" for
+            "/": a SavedModel that needs TensorFlow alone, card.json, README.md, and a
+            few examples with what the model achieves on them.
+        data_dir: see `run`.
+
+    Returns:
+        The folder.
+    """
+    output = Path(output or f"runs/{scale}")
+    metrics = run(name, scale, output, data_dir=data_dir)
+    return publishing.publish(
+        metrics,
+        load_model(name, output),
+        load_data(name, scale, data_dir),
+        output / name / "saved_model",
+        Path(directory) / name.replace("/", "-"),
+    )
 
 
 def load_data(

@@ -44,6 +44,8 @@ def run_classifier(
         return keras.models.load_model(before / MODEL)
 
     def train() -> dict:
+        keras.utils.set_random_seed(s.seed)
+
         def make() -> lps.RobustClassifier:
             pset = perturbation_set()
             return lps.RobustClassifier(network(s, data()), perturbation(s, pset))

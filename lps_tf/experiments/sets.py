@@ -40,6 +40,8 @@ def run_set(
     s = settings
 
     def learn() -> dict:
+        keras.utils.set_random_seed(s.seed)
+
         def make() -> lps.PerturbationSet:
             if before is not None:
                 return keras.models.load_model(before / MODEL)

@@ -44,7 +44,8 @@ def train(
 ) -> dict:
     """Makes, compiles, trains and saves a model.
 
-    Epochs go to log.csv, and to tensorboard/ if TensorBoard is installed. Training
+    Set the seed before the data are made: their order depends on it. Epochs go to
+    log.csv, and to tensorboard/ if TensorBoard is installed. Training
     that was interrupted goes on after its last complete epoch.
 
     Args:
@@ -62,7 +63,6 @@ def train(
         The number of steps and of parameters, and the last values of the log;
         nothing on a machine that is not the chief.
     """
-    keras.utils.set_random_seed(settings.seed)
     rate = PiecewiseLinear(*settings.learning_rate, steps_per_epoch=len(data))
     with strategy.scope():
         model = make()

@@ -1,0 +1,165 @@
+"""Trained models to give away: a SavedModel, its card, and examples to check it on."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import keras
+import numpy as np
+import tensorflow as tf
+
+import lps_tf as lps
+from lps_tf import files
+from lps_tf._version import __version__
+from lps_tf.datasets import PairData
+from lps_tf.experiments.report import STAND_INS
+
+#: The experiments whose models come with the package, in saved_models/.
+PUBLISHED = (
+    "mnist_rts",
+    "mnist_linf_conv",
+    "cifar10c_from_original",
+    "mi_mip5",
+    "cifar10c_classifier/adversarial",
+    "cifar10c_classifier/smoothing_50",
+    "mi_segmentation/adversarial",
+    "mi_segmentation/smoothing",
+)
+
+#: How many test images go with a model, and to how many draws a smoothed one is held.
+EXAMPLES, DRAWS = 8, 100
+
+
+def publish(
+    metrics: dict, model: keras.Model, data: PairData, source: Path, path: Path
+) -> Path:
+    """Writes a folder with a SavedModel, card.json, README.md and examples.npz.
+
+    Args:
+        metrics: of the experiment, what metrics.json holds.
+        model: that it has trained.
+        data: of the experiment.
+        source: its SavedModel.
+        path: of the folder; one that is there is replaced.
+
+    Returns:
+        The folder.
+    """
+
+    def write(temporary: Path) -> None:
+        shutil.copytree(source, temporary)
+        # Says when it was written, and is needed by nobody.
+        (temporary / "fingerprint.pb").unlink(missing_ok=True)
+        loaded = tf.saved_model.load(temporary)
+        arrays = _examples(model, data)
+        np.savez_compressed(temporary / "examples.npz", **arrays)
+        card = {
+            **_card(metrics),
+            "folder": path.name,
+            "signatures": _signatures(loaded),
+            "examples": {"images": EXAMPLES, **check(loaded, arrays, metrics)},
+            "megabytes": _megabytes(temporary),
+        }
+        files.write_json(temporary / "card.json", card)
+        environment = jinja2.Environment(
+            loader=jinja2.PackageLoader("lps_tf"), trim_blocks=True, lstrip_blocks=True
+        )
+        text = environment.get_template("card.md").render(c=card)
+        files.write_text(temporary / "README.md", text)
+
+    return files.atomically(path, write)
+
+
+def check(loaded: Any, arrays: dict[str, np.ndarray], metrics: dict) -> dict:
+    """What a SavedModel achieves on its examples; TensorFlow is all it takes."""
+    x, y = arrays["x"], arrays["y"]
+    if "quality" in metrics:
+        u = loaded.encode(x, y)
+        error = np.square(loaded.perturb(x, u).numpy() - y).mean()
+        return {"encoder_ae": float(error), "pair_mse": float(np.square(x - y).mean())}
+    if "certified" in metrics:
+        found = loaded.certify(x, DRAWS // 10, DRAWS, 0.05, 0)
+        right = found["prediction"].numpy() == y
+        return {
+            "certified_accuracy": float(right.mean()),
+            "mean_radius": float(found["radius"].numpy().mean()),
+        }
+    return {"accuracy": float((loaded.serve(x).numpy().argmax(-1) == y).mean())}
+
+
+def _examples(model: keras.Model, data: PairData) -> dict[str, np.ndarray]:
+    pairs = data.test_pairs if isinstance(model, lps.PerturbationSet) else data.test
+    pairs = pairs.unbatch()
+    step = max(1, sum(1 for _ in pairs) // EXAMPLES)  # neighbours are alike
+    x, y = next(iter(pairs.shard(step, 0).batch(EXAMPLES)))
+    return {"x": x.numpy(), "y": y.numpy()}
+
+
+def _card(metrics: dict) -> dict:
+    """What is worth knowing of an experiment's results."""
+    settings = metrics["settings"]
+    card = {
+        "name": metrics["experiment"],
+        "about": metrics["about"],
+        "data": metrics["data"],
+        "stands_in_for": STAND_INS.get(settings["data"]),
+        "scale": metrics["scale"],
+        "seed": settings["seed"],
+        "steps": metrics["steps"],
+        "parameters": metrics["parameters"],
+        "network": {"name": settings["network"], **settings["sizes"]},
+        "builds_on": metrics["builds_on"],
+        "lps_tf": __version__,
+        "command": f"python -m lps_tf publish {metrics['experiment']} "
+        f"--scale {metrics['scale']}",
+    }
+    if "quality" in metrics:
+        measures = ("pairs", "encoder_ae", "pgd_ae", "eae", "oae", "pair_mse", "kl")
+        return {
+            **card,
+            "radius": metrics["calibration"]["radius"],
+            "quantiles": metrics["calibration"]["quantiles"],
+            "metrics": {name: metrics["quality"][name] for name in measures},
+        }
+    rows = metrics["robustness"]["rows"]
+    found = {name: row["accuracy"] for name, row in rows.items() if _is_total(name)}
+    card["metrics"] = {"test images": rows["clean"]["n"], **found}
+    card["trained"] = settings["training"]
+    card["radius"] = metrics["in numbers"]["radius"]
+    if "certified" in metrics:
+        certified = metrics["certified"]
+        names = ("images", "accuracy", "abstained", "average_certified_radius")
+        card["sigma"] = metrics["in numbers"]["sigma"]
+        card["metrics"]["certified"] = {name: certified[name] for name in names}
+        card["metrics"]["certified"] |= {k: settings[k] for k in ("n0", "n", "alpha")}
+    return card
+
+
+def _is_total(row: str) -> bool:
+    kind, _, which = row.partition("/")
+    return kind in ("clean", "attack") or which in ("mean", "worst")
+
+
+def _signatures(loaded: Any) -> dict[str, dict]:
+    """Inputs and outputs of each signature: types and shapes, -1 for any size."""
+
+    def described(tensors: dict) -> dict[str, str]:
+        return {
+            name: f"{spec.dtype.name} {[-1 if n is None else n for n in spec.shape]}"
+            for name, spec in sorted(tensors.items())
+        }
+
+    return {
+        name: {
+            "inputs": described(function.structured_input_signature[1]),
+            "outputs": described(function.structured_outputs),
+        }
+        for name, function in sorted(loaded.signatures.items())
+    }
+
+
+def _megabytes(path: Path) -> float:
+    """Megabytes of all files in a folder."""
+    size = sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
+    return round(size / 1e6, 2)
