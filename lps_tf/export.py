@@ -1,6 +1,7 @@
 """SavedModels that load, sample, classify and certify with TensorFlow alone."""
 
 import contextlib
+import logging
 from pathlib import Path
 
 import keras
@@ -8,6 +9,7 @@ import tensorflow as tf
 
 from lps_tf import bounds, files, latent
 from lps_tf.perturbation_set import PerturbationSet
+from lps_tf.progress import quiet
 from lps_tf.robust_classifier import RobustClassifier
 from lps_tf.smoothing import SmoothedClassifier
 
@@ -69,6 +71,8 @@ def export(
                 "`model` must be a PerturbationSet, a SmoothedClassifier or a built "
                 f"Keras classifier. Received: {model}"
             )
+        # It would tell that it has written to a temporary folder.
+        stack.enter_context(quiet("tensorflow", logging.WARNING))
         return files.atomically(
             path, lambda temporary: archive.write_out(str(temporary), verbose=False)
         )

@@ -1,5 +1,7 @@
-"""Progress bars for work that takes a while."""
+"""What work that takes a while says meanwhile, and what libraries need not say."""
 
+import contextlib
+import logging
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
@@ -25,6 +27,18 @@ def progress(items: Sequence[Item], what: str, show: bool = True) -> Iterator[It
     )
     with Progress(*columns, disable=not show) as bar:
         yield from bar.track(items, description=what)
+
+
+@contextlib.contextmanager
+def quiet(library: str, level: int) -> Iterator[None]:
+    """Hides what a library logs below a level, from `logging`."""
+    logger = logging.getLogger(library)
+    before = logger.level
+    logger.setLevel(level)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 class EpochBar(keras.callbacks.Callback):

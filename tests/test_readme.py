@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -26,3 +27,10 @@ def test_the_code_of_the_readme_runs(tmp_path, monkeypatch):
     assert names["pset"].radius > 0
     assert (tmp_path / "digits_rts.keras").exists()
     assert (tmp_path / "saved_models" / "smooth" / "saved_model.pb").exists()
+
+
+def test_the_tests_that_the_readme_names_exist():
+    named = re.findall(r"`(test_\w+\.py)(?:::(\w+))?`", README.read_text())
+    assert len(named) >= 12
+    for file, name in named:
+        assert f"def {name or 'test_'}" in (README.parent / "tests" / file).read_text()

@@ -1,5 +1,6 @@
 """Small photographs and their corruptions: CIFAR-10, and its offline stand-in."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from lps_tf.datasets import prepared
 from lps_tf.datasets.base import PairData
 from lps_tf.datasets.grouped import Groups, grouped_data
 from lps_tf.datasets.pairing import crop_and_flip
+from lps_tf.progress import quiet
 
 
 def cifar10_corrupted(
@@ -85,7 +87,9 @@ def photos(
             seed=seed,
             **what,
         )
-        builders[name] = LpsCorruptedPhotos(config=config, data_dir=data_dir)
+        # A config of its own is nothing to warn about.
+        with quiet("absl", logging.ERROR):
+            builders[name] = LpsCorruptedPhotos(config=config, data_dir=data_dir)
     return _data(f"{SOURCE}, corrupted", builders, pairing, batch_size, augment, seed)
 
 

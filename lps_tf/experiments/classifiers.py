@@ -165,7 +165,11 @@ def perturbation(
         return lps.LatentAugmentation(pset, radius=radius, seed=s.seed)
     if s.training == "adversarial":
         return lps.LatentPGD(
-            pset, radius=radius, steps=s.train_steps, relative_step=0.2, seed=s.seed
+            pset,
+            radius=radius,
+            steps=s.train_steps,
+            relative_step=s.train_step,
+            seed=s.seed,
         )
     if s.training == "smoothing":
         return lps.LatentNoise(pset, sigma(s, pset), seed=s.seed)

@@ -89,8 +89,8 @@ class ClassifierSettings(Training):
         training: on what, one of `TRAININGS`.
         optimizer: "sgd", with momentum 0.9, or "adam".
         radius: of the ball that "augmentation" and "adversarial" train in.
-        train_steps: of the attack that it is trained with, a fifth of the radius
-            long.
+        train_steps: of the attack that it is trained with.
+        train_step: their length as a fraction of the radius.
         sigma: of the noise of "smoothing". A quantile gives the sigma for which that
             quantile is the largest radius that n draws can certify: so the paper's
             numbers follow from its quantiles.
@@ -109,6 +109,7 @@ class ClassifierSettings(Training):
     optimizer: str = "sgd"
     radius: Radius | None = None
     train_steps: int = 7
+    train_step: float = 0.2
     sigma: Radius | None = None
     radii: tuple[Radius, ...]
     attack: str = "pgd"
