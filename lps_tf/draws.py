@@ -130,7 +130,11 @@ class Draws:
             lambda images: perturbation_set.condition(images), autograph=False
         )
         # Like decoding, which the set compiles.
-        compiled = tf.function(self._logits, jit_compile=True, autograph=False)
+        compiled = tf.function(
+            self._logits,
+            jit_compile=getattr(classifier, "supports_jit", True),
+            autograph=False,
+        )
         self._tally = tf.function(partial(self.tally, compiled), autograph=False)
         # Endpoints of a SavedModel share this one, in which nothing is compiled.
         self._exported_tally = tf.function(

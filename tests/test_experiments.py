@@ -151,9 +151,13 @@ def test_a_laptop_does_the_same_on_data_that_need_no_download(name):
     quantiles = {2.7: "25%", 3.9: "50%", 10.2: "75%", 28: "max"}
     quantiles |= {7.35: "50%", 8.81: "75%", 17: "max", None: None}
     assert laptop.radii == tuple(quantiles[r] for r in paper.radii)
-    # Within minutes, nothing is learned against attacks in the whole set.
-    harder = "adversarial" in name
-    assert laptop.radius == ("50%" if harder else quantiles[paper.radius])
+    # Within minutes, nothing is learned against attacks through the whole set.
+    if name == "mi_segmentation/adversarial":
+        assert laptop.radius == "50%"
+    else:
+        assert laptop.radius == quantiles[paper.radius]
+    weaker = name == "cifar10c_classifier/adversarial"
+    assert (laptop.train_steps * laptop.train_step < 0.2) == weaker
     assert laptop.attack == "apgd"
     sigmas = {0.84: "25%", 1.22: "50%", 3.19: "75%", 6.9: "max", None: None}
     assert laptop.sigma == sigmas[paper.sigma]
@@ -255,7 +259,7 @@ def test_the_perturbation_is_the_tables(tiny_set, monkeypatch, name):
         assert isinstance(paper, lps.LatentNoise) and paper.sigma == 1.22
         assert laptop.sigma == pytest.approx(1 / scipy.stats.norm.ppf(0.001**0.001))
         return
-    assert (paper.radius, laptop.radius) == (28, 1 if name == "adversarial" else 2)
+    assert (paper.radius, laptop.radius) == (28, 2)
     if name == "adversarial":
         assert paper.radius * paper.relative_step == pytest.approx(5.6)
         assert paper.steps == 7

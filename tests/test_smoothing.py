@@ -134,12 +134,12 @@ def test_results_do_not_depend_on_company_or_size_of_batches(tiny_set, way):
 def test_every_draw_is_counted_once(tiny_set):
     seen = []
 
-    class Recorder(HalfSpace):
-        def __call__(self, u, training=False):
+    class Recorder(LatentItself):
+        def decode(self, conditioned, u):
             tf.py_function(lambda v: seen.append(v.numpy()), [u], [])
-            return super().__call__(u)
+            return u
 
-    draws = Draws(Recorder(0.0), LatentItself(tiny_set), 1.0, 50)
+    draws = Draws(HalfSpace(0.0), Recorder(tiny_set), 1.0, 50)
     x = tf.zeros((3, 12, 12, 1))
     (job, *_) = draws.run(x, np.arange(3), 0, 130, None, None)
     assert job.counts.sum() == 130 and job.done
