@@ -68,10 +68,10 @@ def untrained_sets(monkeypatch):
     """Puts small sets that have learned nothing where others build on some."""
     learn = experiments.run_set
 
-    def run_set(run, settings, data, before):
+    def run_set(run, settings, *rest):
         name = run.directory.name
         if name not in SIZES:
-            return learn(run, settings, data, before)
+            return learn(run, settings, *rest)
         pset = lps.PerturbationSet.from_network(settings.network, **SIZES[name])
         pset.build((None, 32, 32, 3))
         pset.radius = 2.0
@@ -280,9 +280,13 @@ def test_a_set_may_start_from_another_ones_weights(tmp_path, monkeypatch):
     started = []
     train = training.train
 
-    def noted(run, settings, model, *rest, **options):
-        started.append(model.get_weights() if model.built else None)
-        return train(run, settings, model, *rest, **options)
+    def noted(run, settings, make, *rest, **options):
+        def made():
+            model = make()
+            started.append(model.get_weights() if model.built else None)
+            return model
+
+        return train(run, settings, made, *rest, **options)
 
     monkeypatch.setattr(training, "train", noted)
     result = experiments.run("second", "laptop", tmp_path)
