@@ -124,7 +124,8 @@ class RobustClassifier(CheckedModel):
             metrics: of labels and logits; each is tracked on clean and on perturbed
                 images. "accuracy" is the fraction of right labels (or pixels),
                 "mean_iou" the mean over classes of intersection over union.
-            **kwargs: of `keras.Model.compile`.
+            **kwargs: of `keras.Model.compile`. `jit_compile=True` has XLA compile loss
+                and gradient, which pays in long training; attacks always are.
 
         Raises:
             ValueError: if the loss does not take logits.
@@ -139,11 +140,17 @@ class RobustClassifier(CheckedModel):
                 "`keras.losses.SparseCategoricalCrossentropy(from_logits=True)`. "
                 f"Received: loss={loss}"
             )
-        # Attacks compile their own steps with XLA, and they are most of the work.
         kwargs.setdefault("jit_compile", False)
         # Keras is not told of loss and metrics: under a distribution strategy it would
         # make some of its own, on clean images, and it knows no "mean_iou".
         super().compile(optimizer=optimizer, **kwargs)
+        # Attacks compile their own loops; around one, Keras's compiled step is slower.
+        self._gradients = self._gradients_of
+        if self.jit_compile:
+            self._gradients = tf.function(
+                self._gradients_of, jit_compile=True, autograph=False
+            )
+        self.jit_compile = False
         self._example_loss = loss
         self._logs = _Logs(metrics, self._number_of_classes())
 
@@ -234,21 +241,27 @@ class RobustClassifier(CheckedModel):
         logits["robust"] = tf.unstack(perturbed)
         return objective(self.losses_of, y, clean, perturbed), logits
 
-    def train_step(self, data: tuple) -> dict:
-        """Perturbs outside of the tape, then one step of the optimizer."""
-        x, y = data
-        views = self._perturbed(x, y, training=True)
+    def _gradients_of(
+        self, x: tf.Tensor, views: tf.Tensor | None, y: tf.Tensor, examples: tf.Tensor
+    ) -> tuple[tf.Tensor, dict[str, list[tf.Tensor]], list[tf.Tensor]]:
+        """As `_forward`, and the gradient of the mean over all replicas' examples."""
         with tf.GradientTape() as tape:
             losses, logits = self._forward(x, views, y, training=True)
-            # The optimizer adds up the replicas, which may differ in size.
-            examples = replicas.total(tf.cast(tf.shape(x)[0], tf.float32))
             loss = tf.reduce_sum(losses) / examples
             if self.classifier.losses:
                 loss += tf.add_n(self.classifier.losses) / replicas.count()
             scaled = self.optimizer.scale_loss(loss)
-        variables = self.trainable_variables
+        return losses, logits, tape.gradient(scaled, self.trainable_variables)
+
+    def train_step(self, data: tuple) -> dict:
+        """Perturbs outside of the tape, then one step of the optimizer."""
+        x, y = data
+        views = self._perturbed(x, y, training=True)
+        # The optimizer adds up the replicas, which may differ in size.
+        examples = replicas.total(tf.cast(tf.shape(x)[0], tf.float32))
+        losses, logits, gradients = self._gradients(x, views, y, examples)
         self.optimizer.apply_gradients(
-            zip(tape.gradient(scaled, variables), variables, strict=True)
+            zip(gradients, self.trainable_variables, strict=True)
         )
         return self._logs.update(y, losses, logits, self.losses_of)
 

@@ -70,14 +70,15 @@ def _cifar10c(
         {
             "data": "photos",
             "options": {**options, **_PATCHES},
-            "batch_size": 64,
+            # Few images have to make many steps.
+            "batch_size": 16,
             "sizes": {"latent_dim": 64, "blocks": 2, "wide": 16, "narrow": 8},
             "epochs": 10,
             # With fewer images, a weaker pull to the prior fits them one by one; and
             # it takes a number of steps, not a share of them, to come to it.
             "beta": ((0, 2, 10), (0, 0.1, 0.1)),
             "radius": None,
-            "test_batches": 4,
+            "test_batches": 16,
         },
     )
 
@@ -260,7 +261,7 @@ def _classifier(about: str, training: str, **more: Any) -> Experiment:
         {
             "data": "photos",
             "options": _PATCHES,
-            "batch_size": 64,
+            "batch_size": 32,
             "network": "small_cnn",
             "sizes": {"filters": (32, 64)},
             "optimizer": "adam",
