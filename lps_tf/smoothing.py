@@ -198,10 +198,12 @@ class SmoothedClassifier:
                 "Either `target_radius` or `share` can be given, not both. Received: "
                 f"target_radius={target_radius}, share={share}"
             )
+        # As tensors: another value is not another graph.
         if target_radius is not None:
             target_radius = checks.positive("target_radius", target_radius)
+            target_radius = tf.constant(target_radius, tf.float64)
         if share is not None:
-            share = checks.probability("share", share)
+            share = tf.constant(checks.probability("share", share), tf.float64)
         rule = bounds.Rule(self.sigma, n, alpha, self.correction, target_radius, share)
 
         def finish(job: Job) -> tuple:

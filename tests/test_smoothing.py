@@ -228,6 +228,18 @@ def test_a_target_radius_is_certified_with_few_draws(tiny_set):
     assert hopeless.samples.mean() < 10_100 / 4
 
 
+@pytest.mark.parametrize("way", ["target_radius", "share"])
+def test_another_target_makes_no_other_graph(tiny_set, way):
+    smooth = smoothed(LatentItself(tiny_set), HalfSpace(1.2))
+    x = np.zeros((1, 12, 12, 1), np.float32)
+    radii = set()
+    for value in (0.2, 0.4, 0.6):
+        found = smooth.certify(x, **{way: value}, verbose=False)
+        radii.add(float(found.radius[0]))
+    assert smooth._decide.experimental_get_tracing_count() == 1
+    assert len(radii) == 3
+
+
 def test_a_share_of_the_radius_saves_draws(tiny_set):
     smooth = smoothed(LatentItself(tiny_set), HalfSpace(1.2), 0.8)
     x = np.zeros((10, 12, 12, 1), np.float32)
