@@ -238,7 +238,8 @@ _MI_QUANTILES = {7.35: "50%", 8.81: "75%", 17: "max"}
 # Within minutes, nothing is learned against attacks that go through the whole set:
 # those of photographs go a short way from wherever in it they start.
 _ADVERSARIAL_PHOTOS = {"train_steps": 3, "train_step": 0.06}
-_ADVERSARIAL_SCENES = {"radius": "50%"}
+# In scenes it is a matter of the ball: noise or attacks of half its radius.
+_SCENES = {"adversarial": {"radius": "50%"}, "smoothing": {"sigma": "50%"}}
 
 
 def _classifier(about: str, training: str, **more: Any) -> Experiment:
@@ -304,9 +305,9 @@ def _segmenter(about: str, training: str, **more: Any) -> Experiment:
             "radii": tuple(_MI_QUANTILES.values()),
             "attack": "apgd",
             "steps": 20,
-            # All of them follow from the largest norm.
+            # All of them follow from the largest norm in the paper.
             **dict.fromkeys(more, "max"),
-            **(_ADVERSARIAL_SCENES if training == "adversarial" else {}),
+            **_SCENES.get(training, {}),
         },
     )
 
@@ -344,7 +345,7 @@ CLASSIFIERS = {
         "trained against latent attacks", "adversarial", radius=17
     ),
     "mi_segmentation/smoothing": _segmenter(
-        "for certificates up to the largest latent norm", "smoothing", sigma=6.9
+        "for certificates of each pixel", "smoothing", sigma=6.9
     ),
 }
 

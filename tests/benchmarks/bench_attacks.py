@@ -125,7 +125,8 @@ def training(networks, batch: int) -> Sides:
     )
     data = tf.data.Dataset.from_tensors((channels_last(p.x), p.y.numpy())).repeat()
     robust = lps.RobustClassifier(p.classifier, attack)
-    robust.compile(keras.optimizers.SGD(LEARNING_RATE, momentum=0.9), metrics=[])
+    sgd = keras.optimizers.SGD(LEARNING_RATE, momentum=0.9)
+    robust.compile(sgd, metrics=[], jit_compile=True)
     robust.fit(data, steps_per_epoch=1, verbose=0)
     iterator = iter(data)
 
@@ -155,11 +156,13 @@ def training(networks, batch: int) -> Sides:
 
 
 def half_robust(images: int) -> Pair:
-    """Images of which about half can be beaten, one in eight without an attack.
+    """Images of which about half can be beaten, one in four without an attack.
 
     They are right both as they are and at the centre of their sets, as those of a set
-    that was trained would be; then every eighth gets a wrong label. How many steps
-    it takes to beat one is as its margin, and the loss around it, happen to be.
+    that was trained would be; then every fourth gets a wrong label. (Of the laptop's
+    adversarial classifier of photographs, a third is wrong without an attack.) How
+    many steps it takes to beat one is as its margin, and the loss around it, happen
+    to be.
     """
     import torch
 
@@ -169,7 +172,7 @@ def half_robust(images: int) -> Pair:
     x, y = p.x[right][:images], p.y[right][:images]
     if len(x) < images:
         raise ValueError(f"Only {len(x)} of {images} images are predicted alike.")
-    y[::8] = (y[::8] + 1) % 10
+    y[::4] = (y[::4] + 1) % 10
     return p._replace(x=x, y=y)
 
 
@@ -224,7 +227,7 @@ BENCHMARKS = [
         "evaluate wide_resnet, half beaten in 50 steps, 128 images",
         4,
         "evaluations/s",
-        partial(evaluating, 32, 4, 50),
+        partial(evaluating, 16, 8, 50),
         needs_torch=True,
     ),
 ]
