@@ -56,12 +56,16 @@ def export(
     """
     if isinstance(model, RobustClassifier):
         model = model.classifier
+    # It saves what the endpoints use. Told of the models too, it would save all twice.
     archive = keras.export.ExportArchive()
+    # Counts of draws have no gradient, so none has to be saved.
+    smoothed = isinstance(model, SmoothedClassifier)
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=not smoothed)
     with contextlib.ExitStack() as stack:
         if isinstance(model, PerturbationSet):
             stack.enter_context(model.uncompiled())
             _add_perturbation_set(archive, model)
-        elif isinstance(model, SmoothedClassifier):
+        elif smoothed:
             stack.enter_context(model.perturbation_set.uncompiled())
             _add_smoothed(archive, model)
         elif isinstance(model, keras.Model) and model.built:
@@ -74,12 +78,14 @@ def export(
         # It would tell that it has written to a temporary folder.
         stack.enter_context(quiet("tensorflow", logging.WARNING))
         return files.atomically(
-            path, lambda temporary: archive.write_out(str(temporary), verbose=False)
+            path,
+            lambda temporary: archive.write_out(
+                str(temporary), options=options, verbose=False
+            ),
         )
 
 
 def _add_classifier(archive: keras.export.ExportArchive, model: keras.Model) -> None:
-    archive.track(model)
     images = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, name="x")
 
     def serve(x: tf.Tensor) -> tf.Tensor:
@@ -100,7 +106,6 @@ def _add_perturbation_set(
     archive: keras.export.ExportArchive, pset: PerturbationSet
 ) -> None:
     x = _images(pset, "x")
-    archive.track(pset)
     u = tf.TensorSpec((None, pset.latent_dim), tf.float32, "u")
 
     def perturb(x: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
@@ -128,8 +133,6 @@ def _add_perturbation_set(
 def _add_smoothed(
     archive: keras.export.ExportArchive, smoothed: SmoothedClassifier
 ) -> None:
-    archive.track(smoothed.perturbation_set)
-    archive.track(smoothed.classifier)
     x = _images(smoothed.perturbation_set, "x")
     alpha, seed = _named(_DOUBLE, "alpha"), _named(_INT, "seed")
 

@@ -38,6 +38,13 @@ def test_perturbation_set_endpoints(tiny_set, images, tmp_path):
         loaded.sample(images, -1.0, 3)
 
 
+def test_each_weight_is_saved_once(tiny_set, tmp_path):
+    lps.export(tiny_set, tmp_path / "set")
+    saved = tf.train.list_variables(str(tmp_path / "set/variables/variables"))
+    numbers = sum(int(np.prod(shape)) for name, shape in saved if "ATTR" in name)
+    assert 0 < numbers <= tiny_set.count_params()
+
+
 def test_classifier_endpoint(tiny_classifier, images, tmp_path):
     lps.export(lps.RobustClassifier(tiny_classifier), tmp_path / "classifier")
     loaded = tf.saved_model.load(tmp_path / "classifier")
