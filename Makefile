@@ -3,6 +3,7 @@
 # make saved_models  the models of saved_models/, from runs/laptop/ where they are there
 # make test    the tests, the lint among them
 # make lint    the lint alone; make format mends what it can
+# make docs    the API reference, from the docstrings: runs/api/index.html
 # make bench   speed as ratios to PyTorch and to plain code: runs/bench.json
 # make clean   removes .venv and the results of runs
 # Each target makes .venv first, with the versions of constraints.txt.
@@ -12,7 +13,7 @@ VENV := .venv/bin
 # TensorFlow speaks of missing GPUs at length; errors still show.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 .DEFAULT_GOAL := help
-.PHONY: help demo tutorials saved_models test lint format bench clean
+.PHONY: help demo tutorials saved_models test lint format docs bench clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -46,6 +47,9 @@ test: .venv/installed
 
 bench: .venv/original
 	$(VENV)/python -m tests.benchmarks
+
+docs: .venv/installed
+	$(VENV)/pdoc --docformat google --output-directory runs/api lps_tf lps_tf.experiments
 
 lint: .venv/installed
 	$(VENV)/ruff check . && $(VENV)/ruff format --check .
