@@ -233,12 +233,12 @@ BROKEN = {
         check_public_names,
         appended("from lps_tf._version import __version__"),
     ),
-    "path in code": (check_no_paths, appended('OUTPUT = "/home/me/runs"')),
-    "path in text": (check_no_paths, lambda nb: nb.cells[0].update(source="/root/x")),
+    "path in code": (check_no_paths, appended('OUTPUT = "/Users/me/runs"')),
+    "path in text": (check_no_paths, lambda nb: nb.cells[0].update(source="/tmp/x")),
     "path in a stream": (check_no_paths, also_shown(stream("stdout", "wrote /tmp/a"))),
     "path in a result": (
         check_no_paths,
-        also_shown(new_output("display_data", {"text/plain": "Path('/work/a')"})),
+        also_shown(new_output("display_data", {"text/plain": "Path('/Users/a')"})),
     ),
 }
 
