@@ -151,15 +151,15 @@ def test_a_laptop_does_the_same_on_data_that_need_no_download(name):
     quantiles = {2.7: "25%", 3.9: "50%", 10.2: "75%", 28: "max"}
     quantiles |= {7.35: "50%", 8.81: "75%", 17: "max", None: None}
     assert laptop.radii == tuple(quantiles[r] for r in paper.radii)
-    # Within minutes, nothing is learned against attacks through the whole set.
-    if name == "mi_segmentation/adversarial":
-        assert laptop.radius == "50%"
-    else:
-        assert laptop.radius == quantiles[paper.radius]
+    # Within minutes, nothing is learned of scenes through the whole set.
+    half = {"mi_segmentation/adversarial", "mi_segmentation/smoothing"} & {name}
+    quantiles |= {17: "50%"} if half else {}
+    assert laptop.radius == quantiles[paper.radius]
     weaker = name == "cifar10c_classifier/adversarial"
     assert (laptop.train_steps * laptop.train_step < 0.2) == weaker
     assert laptop.attack == "apgd"
-    sigmas = {0.84: "25%", 1.22: "50%", 3.19: "75%", 6.9: "max", None: None}
+    sigmas = {0.84: "25%", 1.22: "50%", 3.19: "75%", None: None}
+    sigmas |= {6.9: "50%" if half else "max"}
     assert laptop.sigma == sigmas[paper.sigma]
 
 
