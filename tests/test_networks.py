@@ -10,10 +10,11 @@ import tensorflow as tf
 import lps_tf as lps
 from lps_tf.networks import classifiers
 
+# The golden tests have all five levels.
 UNET = {
-    "channels": (4, 4, 6, 6, 8),
-    "latents": (3, 2, 2, 2, 1),
-    "pool": ((9, 13), (5, 7), (3, 3), (2, 2), (1, 1)),
+    "channels": (4, 6, 8),
+    "latents": (3, 2, 1),
+    "pool": ((9, 13), (5, 7), (2, 2)),
 }
 # Sizes and images small enough for seconds. The first image is square, or not.
 SETS = {
@@ -205,10 +206,32 @@ def test_pairs_of_two_sizes_and_too_small_images_are_named():
     x, _ = pairs_of((33, 47, 3))
     with pytest.raises(ValueError, match="must have the same shape"):
         pset.encode(x, x[:, :-1])
-    with pytest.raises(ValueError, match="at least 16"):
-        pset.encode(x[:, :12], x[:, :12])
+    with pytest.raises(ValueError, match="at least 4. Received: height=3, width=47"):
+        pset.encode(x[:, :3], x[:, :3])
     with pytest.raises(ValueError, match="must hold images of shape"):
         pset.encode(x[..., :1], x[..., :1])
+
+
+@pytest.mark.parametrize("levels", [2, 5])
+def test_unets_have_as_many_levels_as_they_are_given(levels):
+    sizes = {"channels": (4,) * levels, "latents": (2,) * levels}
+    sizes["pool"] = ((3, 3),) * levels
+    pset = lps.PerturbationSet.from_network("mi_unet", **sizes)
+    segmenter = classifiers.Unet(3, sizes["channels"])
+    smallest = 2 ** (levels - 1)
+    x = pictures(2, (smallest, smallest + 1, 3))
+    u = pset.encode(x, x)
+    assert u.shape == (2, 2 * levels) and pset.perturb(x, u).shape == x.shape
+    assert segmenter(x).shape == (*x.shape[:3], 3)
+    with pytest.raises(ValueError, match=f"halves its images {levels - 1} times"):
+        segmenter(x[:, 1:])
+
+
+def test_unets_without_matching_levels_are_refused():
+    with pytest.raises(ValueError, match="equally many levels.*latents"):
+        lps.PerturbationSet.from_network("mi_unet", **{**UNET, "latents": (3, 2)})
+    with pytest.raises(ValueError, match=r"at least two levels.*\(4,\)"):
+        classifiers.Unet(3, (4,))
 
 
 # Classifiers.
@@ -217,7 +240,7 @@ CLASSIFIERS = {
     "small_cnn": lambda: classifiers.small_cnn((12, 12, 1), 3, (4,), 8),
     "mnist_conv": lambda: classifiers.mnist_conv((12, 20, 1), 3, 8),
     "wide_resnet": lambda: classifiers.wide_resnet((16, 20, 3), 3, 10, 1),
-    "unet": lambda: classifiers.Unet(3, (4, 4, 6, 6, 8)),
+    "unet": lambda: classifiers.Unet(3, (4, 6, 8)),
 }
 
 

@@ -52,7 +52,7 @@ def new_classifier(attacked=False):
 
 def new_segmenter():
     keras.utils.set_random_seed(0)
-    segmenter = Unet(3, (4, 4, 6, 6, 8))
+    segmenter = Unet(3, (4, 6, 8))
     segmenter.build((None, 16, 16, 1))
     return lps.RobustClassifier(segmenter)
 

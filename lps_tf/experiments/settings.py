@@ -164,6 +164,11 @@ _QUICK_DATA = {
     "photos": {"patches": (24, 4, 4)},
     "scenes": {"train": 8, "val": 2, "test": 2},
 }
+# A U-Net of five levels takes longer to compile than all else.
+_QUICK_SIZES: dict[str, dict[str, Any]] = {
+    "mi_unet": {"channels": (8, 16), "latents": (8, 4), "pool": ((31, 46), (15, 23))},
+    "Unet": {"channels": (8, 16)},
+}
 
 
 @dataclass(frozen=True)
@@ -199,7 +204,12 @@ class Experiment:
         if scale == "laptop":
             return laptop
         options = {**laptop.options, **_QUICK_DATA.get(laptop.data, {})}
-        return changed(laptop, **_QUICK[type(laptop)], options=options)
+        return changed(
+            laptop,
+            **_QUICK[type(laptop)],
+            options=options,
+            sizes=_QUICK_SIZES.get(laptop.network, laptop.sizes),
+        )
 
 
 def changed(settings: _Settings, **changes: Any) -> _Settings:

@@ -116,7 +116,7 @@ class Unet(keras.Model):
 
     Args:
         classes: number of classes.
-        channels: of the five levels.
+        channels: of the levels, two or more; five in the paper.
         **kwargs: of `keras.Model`.
     """
 

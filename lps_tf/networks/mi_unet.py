@@ -41,12 +41,15 @@ def mi_unet(
     to fixed sizes for the latent, and the latent's maps are enlarged again.
 
     Args:
-        channels: of the five levels.
+        channels: of the levels, five in the paper; `UnetEncoder` says more of them.
         latents: latent dimensions of each level; u is all of them in one vector.
         pool: (height, width) to which each level is pooled.
 
     Returns:
         Arguments of `PerturbationSet`.
+
+    Raises:
+        ValueError: if these are not of equally many levels, or of fewer than two.
     """
     sizes = {"channels": channels, "latents": latents, "pool": pool}
     return {
@@ -68,10 +71,10 @@ class _Sized(keras.layers.Layer):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        if not len(channels) == len(latents) == len(pool) == 5:
+        if not len(channels) == len(latents) == len(pool):
             raise ValueError(
-                "`channels`, `latents` and `pool` must have five levels. Received: "
-                f"channels={channels}, latents={latents}, pool={pool}"
+                "`channels`, `latents` and `pool` must be of equally many levels. "
+                f"Received: channels={channels}, latents={latents}, pool={pool}"
             )
         self.channels = tuple(channels)
         self.latents = tuple(latents)

@@ -116,17 +116,25 @@ class DoubleConv(keras.layers.Layer):
 
 @register
 class UnetEncoder(keras.layers.Layer):
-    """Five maps of an image, each half the size of the one before.
+    """Maps of an image, each half the size of the one before; five in the paper.
 
     Args:
-        channels: of the five levels; the last has half as many, because it is
-            enlarged bilinearly.
+        channels: of the levels, two or more; the last has half as many, because it
+            is enlarged bilinearly.
         **kwargs: of `keras.layers.Layer`.
+
+    Raises:
+        ValueError: for fewer levels.
     """
 
     def __init__(self, channels: Sequence[int], **kwargs: Any):
         super().__init__(**kwargs)
         self.channels = tuple(channels)
+        if len(self.channels) < 2:
+            raise ValueError(
+                "A U-Net must have at least two levels. Received: "
+                f"channels={self.channels}"
+            )
         #: Channels of the maps.
         self.depths = (*self.channels[:-1], self.channels[-1] // 2)
         self.levels = [DoubleConv(n, n) for n in self.depths]
@@ -140,10 +148,13 @@ class UnetEncoder(keras.layers.Layer):
 
     def call(self, x: tf.Tensor, training: bool = False) -> list[tf.Tensor]:
         """(batch, height, width, channels) to the maps, the largest first."""
-        if any(side is not None and side < 16 for side in x.shape[1:3]):
+        halvings = len(self.levels) - 1
+        smallest = 2**halvings
+        if any(side is not None and side < smallest for side in x.shape[1:3]):
             raise ValueError(
-                "A U-Net halves its images four times: their sides must be at least "
-                f"16. Received: height={x.shape[1]}, width={x.shape[2]}"
+                f"This U-Net halves its images {halvings} times: their sides must be "
+                f"at least {smallest}. Received: height={x.shape[1]}, "
+                f"width={x.shape[2]}"
             )
         maps = []
         for level in self.levels:
