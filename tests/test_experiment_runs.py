@@ -44,7 +44,7 @@ SMALL = {
     },
     "mi_segmentation/smoothing": {
         "options": {"height": 16, "width": 24, "train": 4, "val": 1, "test": 1},
-        "sizes": {"channels": (2, 2, 2, 2, 4)},
+        "sizes": {"channels": (2, 4)},
         "batch_size": 2,
         "epochs": 1,
         "steps": 1,
@@ -56,11 +56,7 @@ SMALL = {
 #: Sizes of the networks of `untrained_sets`.
 SIZES = {
     "cifar10c_from_original": {"latent_dim": 3, "blocks": 1, "wide": 4, "narrow": 2},
-    "mi_mip5": {
-        "channels": (2, 2, 2, 2, 4),
-        "latents": (2, 1, 1, 1, 1),
-        "pool": ((4, 6), (2, 3), (2, 3), (1, 1), (1, 1)),
-    },
+    "mi_mip5": {"channels": (2, 4), "latents": (2, 1), "pool": ((4, 6), (2, 3))},
 }
 
 

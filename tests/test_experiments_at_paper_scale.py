@@ -113,8 +113,8 @@ def test_scenes_with_small_networks(first_step, monkeypatch):
     # The networks of the paper need 4 GB for one step.
     model = first_step("mi_mip4", batch_size=1)
     assert rate(model) == pytest.approx(2.5e-5 + 2.25e-4 / 40)
-    assert model.latent_dim == 6 and model.beta.final == 1
-    sizes = {"channels": (2, 2, 2, 2, 4)}
+    assert model.latent_dim == 3 and model.beta.final == 1
+    sizes = {"channels": (2, 4)}
     model = first_step("mi_segmentation/all_lights", batch_size=1, sizes=sizes)
     assert model.classifier.output_shape[-1] == 36
     assert rate(model) == pytest.approx(0.01 / 160)

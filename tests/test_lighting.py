@@ -452,9 +452,9 @@ def test_a_set_learns_from_scenes(lit, small_dir):
     data = scenes(**lit, batch_size=2, data_dir=small_dir)
     pset = lps.PerturbationSet.from_network(
         "mi_unet",
-        channels=(4, 4, 4, 4, 4),
-        latents=(2, 2, 2, 2, 2),
-        pool=((8, 12), (4, 6), (4, 6), (2, 3), (2, 3)),
+        channels=(4, 4, 4),
+        latents=(2, 2, 2),
+        pool=((8, 12), (4, 6), (2, 3)),
     )
     pset.compile(
         keras.optimizers.Adam(1e-3), beta=1.0, run_eagerly=True, jit_compile=False
@@ -466,7 +466,7 @@ def test_a_set_learns_from_scenes(lit, small_dir):
 @pytest.mark.slow
 def test_a_segmenter_learns_from_scenes(lit, small_dir):
     data = scenes(**lit, batch_size=2, data_dir=small_dir)
-    segmenter = lps.networks.classifiers.Unet(data.classes, channels=(4, 4, 4, 4, 4))
+    segmenter = lps.networks.classifiers.Unet(data.classes, channels=(4, 4, 4))
     robust = lps.RobustClassifier(segmenter)
     robust.compile(keras.optimizers.Adam(1e-3), run_eagerly=True)
     history = robust.fit(
