@@ -3,11 +3,14 @@
 Beside them a set and a classifier small enough to be written out with their gradients.
 """
 
+import contextlib
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 import lps_tf as lps
+from lps_tf.perturbation_set import Conditioned
 
 DIM, CLASSES = 3, 4
 
@@ -196,3 +199,22 @@ def attack(clean, index, radii, runs, search, dim=DIM):
                 best = look.loss, look.wrong, look.u
         found.append(best)
     return (*zip(*found, strict=True), turns)
+
+
+class Latents:
+    """A set whose image is the latent itself, to see where it is."""
+
+    uncompiled = contextlib.nullcontext
+
+    def __init__(self, dim=4):
+        self.latent_dim = dim
+
+    def condition(self, x):
+        shape = (tf.shape(x)[0], self.latent_dim)
+        return Conditioned(tf.zeros(shape), tf.ones(shape), ())
+
+    def decode(self, conditioned, u):
+        return tf.ensure_shape(u, (None, self.latent_dim))
+
+    def require_radius(self, radius):
+        return radius

@@ -1,6 +1,4 @@
-"""Perturbations in training: attacks called in a graph, random draws, groups."""
-
-import contextlib
+"""Perturbations in training: attacks called in a graph, and random draws."""
 
 import numpy as np
 import pytest
@@ -8,7 +6,6 @@ import tensorflow as tf
 
 import lps_tf as lps
 from lps_tf import latent
-from lps_tf.perturbation_set import Conditioned
 from lps_tf.perturbations import search as search_module
 from lps_tf.perturbations.search import initial, search
 from tests import attack_reference as reference
@@ -54,25 +51,6 @@ def find(attack, classifier, x, y):
 def starts(pset, classifier, x, y, radius):
     """Where the first search of any attack starts: at the first random draw."""
     return find(lps.RandomSearch(pset, radius=radius, draws=1), classifier, x, y)
-
-
-class Latents:
-    """A set whose image is the latent itself, to see where it is."""
-
-    uncompiled = contextlib.nullcontext
-
-    def __init__(self, dim=4):
-        self.latent_dim = dim
-
-    def condition(self, x):
-        shape = (tf.shape(x)[0], self.latent_dim)
-        return Conditioned(tf.zeros(shape), tf.ones(shape), ())
-
-    def decode(self, conditioned, u):
-        return tf.ensure_shape(u, (None, self.latent_dim))
-
-    def require_radius(self, radius):
-        return radius
 
 
 # Projected gradient ascent.
@@ -284,7 +262,7 @@ def test_a_wrong_answer_counts_more_than_a_larger_loss():
         return logits + upwards - tf.stop_gradient(upwards)
 
     x, y = np.zeros((40, 1, 1, 1), np.float32), np.zeros(40, np.int64)
-    pset, wrong = Latents(1), np.log1p(np.exp(0.2))
+    pset, wrong = reference.Latents(1), np.log1p(np.exp(0.2))
     assert wrong < losses(classify, x, y).min()
     for attack in (
         lps.LatentPGD(pset, radius=1.0, steps=12, restarts=2),
@@ -381,144 +359,17 @@ def test_a_call_may_be_compiled_as_a_whole(pset, classifier, x, y, number):
 
 def test_augmentation_and_noise_draw_from_their_laws(classifier):
     x, y = np.zeros((2000, 4, 4, 1), np.float32), np.zeros(2000, np.int64)
-    u = lps.LatentAugmentation(Latents(), radius=1.5)(None, x, y).numpy()
+    u = lps.LatentAugmentation(reference.Latents(), radius=1.5)(None, x, y).numpy()
     assert np.linalg.norm(u, axis=1).max() <= 1.5 * (1 + 1e-5)
     assert np.abs(u.mean(0)).max() < 0.08
-    noise = lps.LatentNoise(Latents(), 0.7)(None, x, y).numpy()
+    noise = lps.LatentNoise(reference.Latents(), 0.7)(None, x, y).numpy()
     assert noise.std() == pytest.approx(0.7, rel=0.03)
     assert np.abs(noise.mean()) < 0.03
-    views = lps.LatentNoise(Latents(), 0.7, views=3)(None, x, y).numpy()
+    views = lps.LatentNoise(reference.Latents(), 0.7, views=3)(None, x, y).numpy()
     assert views.shape == (3, 2000, 4)
     correlation = np.corrcoef(views.reshape(3, -1)) - np.eye(3)
     assert np.abs(correlation).max() < 0.05
     np.testing.assert_allclose(views.std((1, 2)), 0.7, rtol=0.03)
-
-
-# The attack on a smoothed classifier.
-
-
-def test_views_are_noises_around_one_point_of_the_ball(classifier):
-    # Logits are linear and never wrong, so the worst point is known.
-    slope = tf.constant([[1.0, 2.0, -2.0, 0.0]]) / 3
-
-    def linear(u, training=False):
-        margin = tf.reduce_sum(slope * u, 1)
-        return tf.stack([12 - margin, margin], 1)
-
-    x, y = np.zeros((2000, 1, 1, 1), np.float32), np.zeros(2000, np.int64)
-    attack = lps.SmoothedPGD(Latents(), 0.7, radius=1.5, steps=60, views=3)
-    noise = attack(linear, x, y, SEED).numpy() - 1.5 * slope.numpy()
-    assert noise.shape == (3, 2000, 4)
-    # One point of each example under all views: no part of the noise is shared.
-    assert np.abs(np.corrcoef(noise.reshape(3, -1)) - np.eye(3)).max() < 0.05
-    np.testing.assert_allclose(noise.std((1, 2)), 0.7, rtol=0.03)
-    np.testing.assert_allclose(noise.mean((0, 1)), 0, atol=0.04)
-
-
-def test_smoothed_attack_ascends_on_the_mean_probability():
-    rows, sigma, radius, steps, pset = 30, 0.6, 1.0, 5, Latents()
-    random = np.random.RandomState(0)
-    inner, outer = random.normal(size=(4, 8)), random.normal(size=(8, 3))
-
-    def classify(u, training=False):
-        hidden = tf.tanh(tf.cast(u, tf.float64) @ inner)
-        return tf.cast(3 * hidden @ outer, tf.float32)
-
-    x = np.zeros((rows, 1, 1, 1), np.float32)
-    y = np.full(rows, classify(np.zeros((1, 4))).numpy().argmax())
-
-    def views(radius, relative_step=0.2):
-        attack = lps.SmoothedPGD(
-            pset, sigma, radius=radius, steps=steps, relative_step=relative_step
-        )
-        return attack(classify, x, y, SEED).numpy().astype(np.float64)
-
-    noise = views(1e-9)  # in a ball this small, nothing but the noise is left
-    first = (views(radius, 1e-9) - noise)[0]  # without a step, where it starts
-
-    def probabilities(u, noise):
-        logits = 3 * np.tanh((u + noise) @ inner) @ outer
-        p = np.exp(logits - logits.max(-1, keepdims=True))
-        return (p / p.sum(-1, keepdims=True)).mean(0)
-
-    beaten = 0
-    for row, found in enumerate((views(radius) - noise)[0]):
-        u = first[row]
-        for _ in range(steps):
-            wrong = probabilities(u, noise[:, row]).argmax() != y[row]
-            if wrong:
-                break
-            gradient = [
-                np.log(probabilities(u - h, noise[:, row])[y[row]])
-                - np.log(probabilities(u + h, noise[:, row])[y[row]])
-                for h in 1e-5 * np.eye(4)
-            ]
-            step = 0.2 * radius * reference.unit(np.array(gradient))
-            u = reference.project(u + step, radius)
-        beaten += wrong
-        np.testing.assert_allclose(found, u, atol=1e-3)
-    assert 0 < beaten < rows
-    np.testing.assert_allclose(*(views(radius) - noise), atol=1e-5)
-
-
-# The worst of a group.
-
-
-def test_the_worst_of_a_group_is_found_for_each_image_alone(classifier):
-    random = np.random.RandomState(0)
-    group = random.uniform(size=(50, 5, 4, 4, 1)).astype(np.float32)
-    y = random.randint(4, size=50)
-    loss, wrong = np.array(
-        [
-            [reference.clean(version, label) for version in versions]
-            for versions, label in zip(group, y, strict=True)
-        ]
-    ).transpose(2, 0, 1)
-    result = lps.WorstOfGroup().run(classifier, group, y)
-    np.testing.assert_array_equal(result.u, [loss.argmax(1)])
-    np.testing.assert_allclose(result.loss, [loss.max(1)], rtol=1e-4)
-    np.testing.assert_array_equal(result.success, [wrong.any(1)])
-    worst = lps.WorstOfGroup()(classifier, group, y)
-    np.testing.assert_array_equal(worst, group[np.arange(50), loss.argmax(1)])
-    # Defect 5: the original overwrites the largest loss of every example as soon as
-    # one of them has a larger one, and so keeps the last such version.
-    running = np.full(50, -np.inf)
-    for draw in loss.T:
-        if (draw > running).any():
-            running = draw
-    assert (running < 0.99 * result.loss[0]).mean() > 0.5
-
-
-def test_groups_of_a_segmenter_count_all_pixels():
-    random = np.random.RandomState(0)
-    group = random.uniform(size=(20, 3, 4, 4, 2)).astype(np.float32)
-    y = random.randint(2, size=(20, 4, 4))
-    own = np.take_along_axis(group, y[:, None, ..., None], -1)[..., 0]
-    loss = (np.log(np.exp(group).sum(-1)) - own).sum((2, 3))
-    result = lps.WorstOfGroup().run(lambda x, training=False: x, group, y)
-    np.testing.assert_array_equal(result.u, [loss.argmax(1)])
-    np.testing.assert_allclose(result.loss, [loss.max(1)], rtol=1e-4)
-    assert not result.success.any()
-    flipped = np.where(np.arange(20)[:, None, None] < 5, group[:, 1].argmin(-1), y)
-    result = lps.WorstOfGroup().run(lambda x, training=False: x, group, flipped)
-    np.testing.assert_array_equal(result.success, [np.arange(20) < 5])
-
-
-def test_errors_of_groups(classifier):
-    group, y = np.zeros((6, 3, 4, 4, 1), np.float32), np.zeros(6, int)
-    run = lps.WorstOfGroup().run
-    with pytest.raises(ValueError, match=r"`group` must have shape \(batch, draws"):
-        run(classifier, group[:, 0], y)
-    with pytest.raises(ValueError, match=r"`group` must lie in \[0, 1\]"):
-        run(classifier, group + 2, y)
-    with pytest.raises(ValueError, match="`group` holds NaN"):
-        run(classifier, group * np.nan, y)
-    with pytest.raises(ValueError, match="must hold floats"):
-        run(classifier, group.astype(int), y)
-    with pytest.raises(ValueError, match="Labels must be at least 0"):
-        run(classifier, group, y - 1)
-    with pytest.raises(ValueError, match="Labels must be at least 0 and below 4"):
-        run(classifier, group, y + 4)
 
 
 def test_errors(tiny_set):
