@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from lps_tf import checks
+from lps_tf.perturbation_set import Conditioned, PerturbationSet
 from lps_tf.perturbations.losses import cross_entropy, over_image
 from lps_tf.perturbations.search import all_wrong, search
 
@@ -135,7 +136,7 @@ class Evaluation:
             loss = over_image(cross_entropy(logits, y)).numpy()[:rows]
             batch = self._record(index, wrong, loss)
             open_batches.append(batch)
-            tensors = self._attack.perturbation_set.condition(x), y
+            tensors = _condition(self._attack.perturbation_set, x), y
             for row in np.flatnonzero(~wrong):
                 yield tensors, row, _Example(batch, row)
 
@@ -271,3 +272,8 @@ class Evaluation:
 @tf.function(autograph=False, reduce_retracing=True, jit_compile=True)
 def _predict(classifier: Any, x: tf.Tensor) -> tf.Tensor:
     return tf.cast(classifier(x, training=False), tf.float32)
+
+
+@tf.function(autograph=False, reduce_retracing=True)
+def _condition(perturbation_set: PerturbationSet, x: tf.Tensor) -> Conditioned:
+    return perturbation_set.condition(x)

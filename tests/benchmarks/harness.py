@@ -120,7 +120,6 @@ def measure(benchmark: Benchmark, seconds: float = 1.0, rounds: int = 5) -> dict
 def _calls(work: Work, seconds: float) -> int:
     """Warms a side up and returns how many calls fill the time."""
     work()
-    work()
     calls = 1
     # One call does not tell how long many take: a pipeline has a few batches ready.
     while (spent := _duration(work, calls)) < seconds / 2:
