@@ -32,6 +32,11 @@ SMALL = {
         "steps": 2,
         "test_images": 5,
     },
+    "cifar10c_classifier/mixture": {
+        "options": {"patches": (3, 2, 2)},
+        "sizes": {"filters": (4,), "units": 8},
+        "batch_size": 8,
+    },
     "cifar10c_classifier/smoothing_50": {
         "options": {"patches": (3, 2, 2)},
         "sizes": {"filters": (4,), "units": 8},
@@ -173,6 +178,31 @@ def test_an_adversarial_classifier_builds_on_the_set(learned, folder, capsys):
         folder / "out/cifar10c_classifier/adversarial/saved_model"
     )
     assert loaded.serve(tf.zeros((1, 32, 32, 3))).shape == (1, 11)
+
+
+@pytest.mark.slow
+def test_of_a_mixture_of_true_corruptions_a_quarter_is_attacked(
+    learned, folder, monkeypatch
+):
+    class Begun(Exception):
+        pass
+
+    def train(run, settings, make, data, *rest, **options):
+        raise Begun(make(), data)
+
+    loaded, load = [], training.load
+    monkeypatch.setattr(training, "train", train)
+    monkeypatch.setattr(
+        training, "load", lambda *args: loaded.append(load(*args)) or loaded[-1]
+    )
+    with pytest.raises(Begun) as caught:
+        run("cifar10c_classifier/mixture", folder)
+    robust, batches = caught.value.args
+    assert batches is loaded[0].train_perturbed
+    x, y = next(iter(batches))
+    perturbed = robust._perturbed(x, y, training=True)[0].numpy()
+    untouched = (perturbed == x.numpy()).all((1, 2, 3))
+    assert untouched.tolist() == [True] * 6 + [False] * 2
 
 
 @pytest.mark.slow

@@ -48,14 +48,19 @@ def run_classifier(
 
         def make() -> lps.RobustClassifier:
             pset = perturbation_set()
-            return lps.RobustClassifier(network(s, data()), perturbation(s, pset))
+            return lps.RobustClassifier(
+                network(s, data()),
+                perturbation(s, pset),
+                clean_fraction=s.clean_fraction,
+            )
 
         segments = s.network == "Unet"
+        perturbed = s.training in ("perturbed", "mixture")
         learned = training.train(
             run,
             s,
             make,
-            data().train_perturbed if s.training == "perturbed" else data().train,
+            data().train_perturbed if perturbed else data().train,
             data().val,
             optimizer(s),
             strategy,
@@ -163,7 +168,7 @@ def perturbation(
     s, radius = settings, _radius(pset, settings.radius)
     if s.training == "augmentation":
         return lps.LatentAugmentation(pset, radius=radius, seed=s.seed)
-    if s.training == "adversarial":
+    if s.training in ("adversarial", "mixture"):
         return lps.LatentPGD(
             pset,
             radius=radius,

@@ -88,9 +88,10 @@ class ClassifierSettings(Training):
         perturbation_set: the experiment that learns its set.
         training: on what, one of `TRAININGS`.
         optimizer: "sgd", with momentum 0.9, or "adam".
-        radius: of the ball that "augmentation" and "adversarial" train in.
+        radius: of the ball that "augmentation", "adversarial" and "mixture" train in.
         train_steps: of the attack that it is trained with.
         train_step: their length as a fraction of the radius.
+        clean_fraction: part of each batch of a "mixture" that is not attacked.
         sigma: of the noise of "smoothing". A quantile gives the sigma for which that
             quantile is the largest radius that n draws can certify: so the paper's
             numbers follow from its quantiles.
@@ -110,6 +111,7 @@ class ClassifierSettings(Training):
     radius: Radius | None = None
     train_steps: int = 7
     train_step: float = 0.2
+    clean_fraction: float = 0.0
     sigma: Radius | None = None
     radii: tuple[Radius, ...]
     attack: str = "pgd"
@@ -144,6 +146,7 @@ TRAININGS = {
     "perturbed": "on images and their true perturbations",
     "augmentation": "on random members of the learned set",
     "adversarial": "on the worst members of the learned set that an attack finds",
+    "mixture": "on images and their true perturbations, a part of them attacked",
     "smoothing": "on Gaussian noise in the latent of the learned set",
 }
 
