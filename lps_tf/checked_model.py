@@ -22,6 +22,13 @@ class CheckedModel(keras.Model):
     `steps_per_epoch`, and no arrays, which Keras shuffles in its own way.
     """
 
+    def begin_fit(self, batches: float) -> None:
+        """Sets what depends on the length of a training; `fit` calls it.
+
+        Args:
+            batches: of all epochs together, infinite if nobody knows.
+        """
+
     def begin_epoch(self, epoch: int) -> None:
         """Sets what depends on the epoch, counted from 0; `fit` calls it."""
 
@@ -61,6 +68,7 @@ class CheckedModel(keras.Model):
         if isinstance(x, tf.data.Dataset):
             kwargs.setdefault("shuffle", False)  # the data set's own business
             x = checks.large_batches(x, self.distribute_strategy.num_replicas_in_sync)
+        self.begin_fit(_batches(x, **kwargs))
         self._initial_epoch = None  # Keras would keep that of an earlier restoration
         kwargs["callbacks"] = [*(kwargs.get("callbacks") or []), _Epochs(x)]
         return checks.readable(super().fit, x, y, kwargs)
@@ -102,6 +110,22 @@ class CheckedModel(keras.Model):
         if not self.built and shape is not None:
             self.build((None, *shape))
         return self.checked_data(x, y)
+
+
+def _batches(
+    x: Any,
+    epochs: int = 1,
+    steps_per_epoch: int | None = None,
+    batch_size: int | None = None,
+    **_: Any,
+) -> float:
+    """How many batches a call of `fit` takes."""
+    if steps_per_epoch is None:
+        if isinstance(x, tf.data.Dataset):
+            steps_per_epoch = x.cardinality().numpy()
+        else:
+            steps_per_epoch = -(-len(x) // (batch_size or 32))  # as Keras has it
+    return epochs * steps_per_epoch if steps_per_epoch >= 0 else float("inf")
 
 
 class _Epochs(keras.callbacks.Callback):

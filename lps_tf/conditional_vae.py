@@ -15,6 +15,9 @@ from lps_tf.schedules import PiecewiseLinear
 
 tfd = tfp.distributions
 
+#: Batches that have to be trained on before XLA saves more than it takes to compile.
+_WORTH_COMPILING = 100
+
 
 class ConditionalVAE(CheckedModel):
     """The generative model under a `PerturbationSet`; paper, section 2.
@@ -230,9 +233,10 @@ class ConditionalVAE(CheckedModel):
                 learning rate of one large batch, Adam the same.
             beta: weight of the KL term, a number or a schedule over epochs,
                 evaluated at the start of each.
-            jit_compile: whether to use XLA; "auto" does except under a
-                distribution strategy. On a CPU too, it is worth more than Keras's
-                own "auto" assumes.
+            jit_compile: whether to use XLA; "auto" does, except under a
+                distribution strategy and in a `fit` of less than a hundred steps,
+                which is over before it is compiled. On a CPU too, it is worth more
+                than Keras's own "auto" assumes.
             **kwargs: of `keras.Model.compile`; the loss is the model's own.
         """
         if kwargs.get("loss") is not None:
@@ -242,8 +246,10 @@ class ConditionalVAE(CheckedModel):
             )
         self.beta = beta if isinstance(beta, PiecewiseLinear) else float(beta)
         self._jit_choice = jit_compile
+        alone = not tf.distribute.has_strategy()
+        self._chooses_jit = jit_compile == "auto" and alone
         if jit_compile == "auto":
-            jit_compile = not tf.distribute.has_strategy()
+            jit_compile = alone
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
 
     def get_compile_config(self) -> dict:
@@ -344,6 +350,12 @@ class ConditionalVAE(CheckedModel):
                 there is none.
         """
         return super().fit(x, y, **kwargs)
+
+    def begin_fit(self, batches: float) -> None:
+        """Chooses whether to use XLA, if that is left to us."""
+        if self._chooses_jit and self.jit_compile != (batches >= _WORTH_COMPILING):
+            self.jit_compile = not self.jit_compile
+            self.train_function = self.test_function = None
 
     def begin_epoch(self, epoch: int) -> None:
         """Assigns beta: a variable, so nothing is retraced."""

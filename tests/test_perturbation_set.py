@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 
 import lps_tf as lps
+from lps_tf import conditional_vae
 from lps_tf.calibration import choose
 
 
@@ -133,6 +134,30 @@ def test_training_with_and_without_xla_agrees(images):
         history = pset.fit(pair_batches(images), epochs=2, verbose=0).history
         losses.append(history["loss"])
     np.testing.assert_allclose(*losses, rtol=1e-3)
+
+
+def test_long_training_is_compiled(images, monkeypatch):
+    monkeypatch.setattr(conditional_vae, "_WORTH_COMPILING", 5)
+    monkeypatch.setattr(keras.Model, "fit", lambda *args, **options: None)
+    x, compiled = images[:4], []
+    pairs = tf.data.Dataset.from_tensor_slices((x, x)).batch(2)
+    pset = new_set()
+    pset.compile()
+    for data, length in (
+        ((pairs,), {}),
+        ((pairs,), {"epochs": 3}),
+        ((pairs.repeat(),), {"steps_per_epoch": 4}),
+        ((pairs.repeat(),), {"steps_per_epoch": 5}),
+        ((x, x), {"batch_size": 1}),
+        ((x, x), {"batch_size": 1, "epochs": 2}),
+    ):
+        pset.fit(*data, **length, verbose=0)
+        compiled.append(pset.jit_compile)
+    assert compiled == [False, True] * 3
+    for choice in (True, False):
+        pset.compile(jit_compile=choice)
+        pset.fit(pairs, epochs=1 if choice else 3, verbose=0)
+        assert pset.jit_compile == choice
 
 
 @pytest.mark.slow

@@ -153,9 +153,9 @@ TRAININGS = {
 
 # What "quick" changes in "laptop".
 _QUICK: dict[type, dict[str, Any]] = {
-    SetSettings: {"epochs": 2, "steps": 3, "samples": 1, "test_batches": 1},
+    SetSettings: {"epochs": 1, "steps": 3, "samples": 1, "test_batches": 1},
     ClassifierSettings: {
-        "epochs": 2,
+        "epochs": 1,
         "train_steps": 2,
         "steps": 3,
         "test_images": 4,

@@ -28,7 +28,8 @@ def our_step(network: str, x, x_perturbed) -> Work:
 
     pairs = tf.data.Dataset.from_tensors((x, x_perturbed)).repeat()
     pset = lps.PerturbationSet.from_network(network)
-    pset.compile(optimizer=keras.optimizers.Adam(LEARNING_RATE), beta=BETA)
+    adam = keras.optimizers.Adam(LEARNING_RATE)
+    pset.compile(adam, beta=BETA, jit_compile=True)
     pset.fit(pairs, steps_per_epoch=1, verbose=0)
     iterator = iter(pairs)
     return lambda: float(pset.train_function(iterator)["loss"])
