@@ -38,7 +38,7 @@ saved_models: .venv/installed
 	$(VENV)/python -m lps_tf publish
 
 test: .venv/installed
-	$(VENV)/python -m pytest -n 2 --dist loadfile
+	$(VENV)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 # PyTorch, which only `make bench` and the tests of reading its files need.
 .venv/original: .venv/installed

@@ -321,8 +321,18 @@ def written_files():
     return {path for folder in folders for path in folder.rglob("*")}
 
 
+def group(path):
+    """What a worker runs: notebooks that share runs are of one group."""
+    scenes_and_loners = ("00", "01", "07", "08", "09", "11")
+    return "tutorials" if path.name.startswith(scenes_and_loners) else "test_tutorials"
+
+
 @pytest.mark.slow
-@each_notebook
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(p, marks=pytest.mark.xdist_group(group(p))) for p in NOTEBOOKS],
+    ids=lambda path: path.stem,
+)
 def test_tutorials_run_at_quick_scale(path, run_notebook, quick_parameters):
     notebook = nbformat.read(path, as_version=4)
     (cell,) = parameters(notebook)

@@ -169,7 +169,7 @@ _QUICK_DATA = {
 }
 # A U-Net of five levels takes longer to compile than all else.
 _QUICK_SIZES: dict[str, dict[str, Any]] = {
-    "mi_unet": {"channels": (8, 16), "latents": (8, 4), "pool": ((31, 46), (15, 23))},
+    "mi_unet": {"channels": (8, 16), "latents": (8, 4), "pool": ((15, 23), (7, 11))},
     "Unet": {"channels": (8, 16)},
 }
 
@@ -207,6 +207,8 @@ class Experiment:
         if scale == "laptop":
             return laptop
         options = {**laptop.options, **_QUICK_DATA.get(laptop.data, {})}
+        for side in {"height", "width"} & options.keys():
+            options[side] //= 2
         return changed(
             laptop,
             **_QUICK[type(laptop)],
