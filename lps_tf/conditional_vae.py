@@ -234,7 +234,7 @@ class ConditionalVAE(CheckedModel):
             beta: weight of the KL term, a number or a schedule over epochs,
                 evaluated at the start of each.
             jit_compile: whether to use XLA; "auto" does, except under a
-                distribution strategy and in a `fit` of less than a hundred steps,
+                distribution strategy and in a `fit` of less than a hundred batches,
                 which is over before it is compiled. On a CPU too, it is worth more
                 than Keras's own "auto" assumes.
             **kwargs: of `keras.Model.compile`; the loss is the model's own.
