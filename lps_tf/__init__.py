@@ -8,26 +8,10 @@ if _keras.backend.backend() != "tensorflow":
         f"{_keras.backend.backend()!r}. Set KERAS_BACKEND=tensorflow and start again."
     )
 
-from lps_tf import (
-    certification,
-    corruptions,
-    datasets,
-    latent,
-    likelihoods,
-    networks,
-    objectives,
-    original,
-    plots,
-    quality,
-    robustness,
-    schedules,
-    theory,
-)
+from lps_tf import certification, corruptions, datasets, networks, plots, robustness
 from lps_tf._version import __version__
-from lps_tf.backup import Backup
 from lps_tf.certification import CertificationReport, certify_dataset
-from lps_tf.export import export
-from lps_tf.perturbation_set import PerturbationSet
+from lps_tf.certification.smoothing import Certificate, SmoothedClassifier
 from lps_tf.perturbations import (
     AttackResult,
     LatentAPGD,
@@ -38,14 +22,20 @@ from lps_tf.perturbations import (
     SmoothedPGD,
     WorstOfGroup,
 )
-from lps_tf.robust_classifier import RobustClassifier
 from lps_tf.robustness import (
     RobustnessReport,
     SanityReport,
     evaluate_robustness,
+    objectives,
     sanity_checks,
 )
-from lps_tf.smoothing import Certificate, SmoothedClassifier
+from lps_tf.robustness.classifier import RobustClassifier
+from lps_tf.serving import original
+from lps_tf.serving.export import export
+from lps_tf.sets import latent, likelihoods, quality, theory
+from lps_tf.sets.perturbation_set import PerturbationSet
+from lps_tf.training import schedules
+from lps_tf.training.backup import Backup
 
 __all__ = [
     "AttackResult",

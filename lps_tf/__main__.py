@@ -115,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _demo(options: argparse.Namespace) -> None:
-    from lps_tf import demo
+    from lps_tf.experiments import demo
 
     settings = demo.QUICK if options.quick else demo.FULL
     output = options.output or ("runs/demo_quick" if options.quick else "runs/demo")
@@ -215,7 +215,8 @@ def _assignment(text: str) -> tuple[str, Any]:
 
 
 def _import_original(options: argparse.Namespace) -> None:
-    from lps_tf import export, files, original
+    from lps_tf._internal import files
+    from lps_tf.serving import export, original
 
     try:
         model = original.load_checkpoint(

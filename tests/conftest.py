@@ -19,7 +19,7 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda i: (i.path.stem != "test_tutorials", i.path not in slow))
     for item in items:
         if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
 
 
 @pytest.fixture(autouse=True)

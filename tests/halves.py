@@ -11,8 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 import lps_tf as lps
-from lps_tf import latent
 from lps_tf.networks.classifiers import small_cnn
+from lps_tf.sets import latent
 
 EPOCHS, BATCH = 2, 8
 # The last batch has 3 examples: two for the first replica, one for the other.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lps_tf import files
+from lps_tf._internal import files
 
 _UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
 

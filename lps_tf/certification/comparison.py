@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from lps_tf import files, plots
+from lps_tf import plots
+from lps_tf._internal import files
 from lps_tf.certification.report import (
     CertificationReport,
     certified_curves,

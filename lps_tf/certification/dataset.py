@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from lps_tf import checks, files
+from lps_tf._internal import checks, files
+from lps_tf._internal.progress import progress
 from lps_tf._version import __version__
 from lps_tf.certification.blocks import Blocks, block_count, block_index
 from lps_tf.certification.report import CertificationReport
-from lps_tf.progress import progress
-from lps_tf.smoothing import SmoothedClassifier
+from lps_tf.certification.smoothing import SmoothedClassifier
 
 
 def certify_dataset(

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from lps_tf import files, plots
+from lps_tf import plots
+from lps_tf._internal import files
 from lps_tf.certification.blocks import Blocks, block_count
-from lps_tf.smoothing import ABSTAIN
+from lps_tf.certification.smoothing import ABSTAIN
 
 _STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1)))
 

@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from lps_tf import checks
-from lps_tf.corruptions import blur, digital, drops, ice, noise, weather
+from lps_tf._internal import checks
+from lps_tf.corruptions import blur, digital, frost, noise, spatter, weather
 from lps_tf.corruptions.parameters import PARAMETERS
 from lps_tf.corruptions.streams import Streams
 
@@ -32,7 +32,7 @@ _FUNCTIONS: dict[str, Callable] = {
     "motion_blur": blur.motion_blur,
     "zoom_blur": blur.zoom_blur,
     "snow": weather.snow,
-    "frost": ice.frost,
+    "frost": frost.frost,
     "fog": weather.fog,
     "brightness": digital.brightness,
     "contrast": digital.contrast,
@@ -40,7 +40,7 @@ _FUNCTIONS: dict[str, Callable] = {
     "elastic_transform": digital.elastic_transform,
     "pixelate": digital.pixelate,
     "jpeg_compression": digital.jpeg_compression,
-    "spatter": drops.spatter,
+    "spatter": spatter.spatter,
 }
 
 #: All of them.

@@ -11,10 +11,10 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from lps_tf import checks
+from lps_tf._internal import checks
 from lps_tf.datasets.base import PairData
-from lps_tf.datasets.grouped import Groups, check_pairing, grouped_data
 from lps_tf.datasets.matching import Match, common_size, few, matched
+from lps_tf.datasets.pipelines.stored import Groups, check_pairing, grouped_data
 
 _MODES = {1: "L", 3: "RGB"}
 

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from lps_tf import geometry
+from lps_tf._internal import resampling
 from lps_tf.datasets.base import PairData
-from lps_tf.datasets.drawn import Split, pair_data
+from lps_tf.datasets.pipelines.on_the_fly import Split, pair_data
 
 #: Of images (28, 28, 1) in [0, 1]: train, validation, test.
 Splits = tuple[Split, Split, Split]
@@ -59,7 +59,9 @@ def perturb_rts(x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         *(-sin / tall, cos, sin / tall * dx - cos * dy),
     ]
     matrices = tf.reshape(tf.stack(rows, -1), (-1, 1, 2, 3))
-    moved = geometry.affine_sample(geometry.neighbour_table(x), matrices, height, width)
+    moved = resampling.affine_sample(
+        resampling.neighbour_table(x), matrices, height, width
+    )
     return tf.clip_by_value(moved, 0.0, 1.0)
 
 

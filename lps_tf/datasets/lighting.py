@@ -13,10 +13,10 @@ import tensorflow as tf
 
 from lps_tf.datasets import rendering
 from lps_tf.datasets.base import PairData
-from lps_tf.datasets.grouped import Groups, check_pairing, grouped_data
-from lps_tf.datasets.materials import MATERIALS
 from lps_tf.datasets.missing import missing
-from lps_tf.datasets.pairing import crop_and_flip
+from lps_tf.datasets.pipelines.pairing import crop_and_flip
+from lps_tf.datasets.pipelines.stored import Groups, check_pairing, grouped_data
+from lps_tf.datasets.rendering.materials import MATERIALS
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds

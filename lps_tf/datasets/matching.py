@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from lps_tf.progress import progress
+from lps_tf._internal.progress import progress
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 

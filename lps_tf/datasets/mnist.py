@@ -3,10 +3,10 @@
 import functools
 from pathlib import Path
 
-from lps_tf.datasets import prepared
 from lps_tf.datasets.base import PairData
-from lps_tf.datasets.drawn import Split
+from lps_tf.datasets.builders import prepared
 from lps_tf.datasets.handwriting import Splits, linf_data, rts_data
+from lps_tf.datasets.pipelines.on_the_fly import Split
 
 SOURCE = "MNIST"
 

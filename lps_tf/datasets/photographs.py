@@ -7,13 +7,13 @@ from typing import Any
 
 import tensorflow as tf
 
-from lps_tf import checks
+from lps_tf._internal import checks
+from lps_tf._internal.progress import quiet
 from lps_tf.corruptions import CORRUPTIONS, OUT_OF_DISTRIBUTION, PAPER
-from lps_tf.datasets import prepared
 from lps_tf.datasets.base import PairData
-from lps_tf.datasets.grouped import Groups, grouped_data
-from lps_tf.datasets.pairing import crop_and_flip
-from lps_tf.progress import quiet
+from lps_tf.datasets.builders import prepared
+from lps_tf.datasets.pipelines.pairing import crop_and_flip
+from lps_tf.datasets.pipelines.stored import Groups, grouped_data
 
 
 def cifar10_corrupted(
@@ -44,7 +44,7 @@ def cifar10_corrupted(
             silently.
     """
     prepared.builder("cifar10", data_dir, stand_in="photos")
-    from lps_tf.datasets.corrupted import LpsCorruptedCifar10
+    from lps_tf.datasets.builders.corrupted import LpsCorruptedCifar10
 
     builders = {
         name: LpsCorruptedCifar10(config=name, data_dir=data_dir)
@@ -75,8 +75,8 @@ def photos(
         data_dir: where to keep them, default TensorFlow Datasets's own folder.
         seed: of the patches, the order and the pairs.
     """
-    from lps_tf.datasets.corrupted import SETS, LpsCorruptedPhotos, PatchSet
-    from lps_tf.datasets.patches import SOURCE
+    from lps_tf.datasets.builders.corrupted import SETS, LpsCorruptedPhotos, PatchSet
+    from lps_tf.datasets.builders.patches import SOURCE
 
     patches = tuple(checks.count("patches", n) for n in patches)
     builders = {}

@@ -5,7 +5,8 @@ minutes on a laptop and data that need no download, "quick" the same in half a m
 to see that everything works. `table` has them all.
 
 With `TF_CONFIG` in the environment, the same command on each of several machines
-trains on all of them (see `lps_tf.distributed`); they have to see the same folders.
+trains on all of them (see `lps_tf.training.multi_worker`); they have to see the same
+folders.
 """
 
 import dataclasses
@@ -18,7 +19,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from lps_tf import distributed, files
+from lps_tf._internal import files
 from lps_tf.datasets import PairData
 from lps_tf.experiments import publishing, training
 from lps_tf.experiments.classifiers import run_classifier
@@ -32,8 +33,9 @@ from lps_tf.experiments.settings import (
     SetSettings,
     changed,
 )
+from lps_tf.experiments.stages import Run
 from lps_tf.experiments.table import EXPERIMENTS
-from lps_tf.runs import Run
+from lps_tf.training import multi_worker
 
 __all__ = [
     "EXPERIMENTS",
@@ -101,7 +103,7 @@ def run(
             results of other settings.
         FileNotFoundError: if a data set of the paper is not on this machine.
     """
-    strategy = distributed.strategy_from_environment()
+    strategy = multi_worker.strategy_from_environment()
     output = Path(output or f"runs/{scale}")
     changes = changes or {}
     return _run(name, scale, output, data_dir, fresh, changes, verbose, strategy)
@@ -177,7 +179,7 @@ def _run(
 ) -> dict:
     experiment = _experiment(name)
     settings = changed(experiment.settings(scale), **changes)
-    chief = distributed.is_chief(strategy)
+    chief = multi_worker.is_chief(strategy)
     # First, because it refuses a folder of other settings.
     folder = Run(
         output / name, _settings(name, scale, settings), fresh, verbose, not chief
@@ -186,7 +188,7 @@ def _run(
     if predecessor is not None:
         _run(predecessor, scale, output, data_dir, False, {}, verbose, strategy)
     # Until here the chief may write what the others are going to read.
-    distributed.wait_for_all(strategy)
+    multi_worker.wait_for_all(strategy)
     folder.console.rule(f"{name}, {scale} scale")
     data = functools.cache(lambda: training.load(settings, data_dir))
     before = output / predecessor if predecessor else None

@@ -9,13 +9,14 @@ import tensorflow as tf
 from scipy.stats import norm
 
 import lps_tf as lps
-from lps_tf import certification, distributed, robustness
+from lps_tf import certification, robustness
 from lps_tf.datasets import PairData
 from lps_tf.experiments import training
 from lps_tf.experiments.settings import ClassifierSettings, Radius
+from lps_tf.experiments.stages import Run
 from lps_tf.experiments.training import MODEL
 from lps_tf.networks import classifiers
-from lps_tf.runs import Run
+from lps_tf.training import multi_worker
 
 
 def run_classifier(
@@ -75,7 +76,7 @@ def run_classifier(
         return {"data": data().name, "in numbers": numbers, **learned}
 
     trained = run.stage("train", train)
-    if not distributed.is_chief(strategy):
+    if not multi_worker.is_chief(strategy):
         return {}
 
     def evaluate() -> dict:

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 import lps_tf as lps
-from lps_tf import files
+from lps_tf._internal import files
 from lps_tf._version import __version__
 from lps_tf.datasets import PairData
 from lps_tf.experiments.report import STAND_INS
@@ -63,7 +63,9 @@ def publish(
         }
         files.write_json(temporary / "card.json", card)
         environment = jinja2.Environment(
-            loader=jinja2.PackageLoader("lps_tf"), trim_blocks=True, lstrip_blocks=True
+            loader=jinja2.PackageLoader("lps_tf.experiments"),
+            trim_blocks=True,
+            lstrip_blocks=True,
         )
         text = environment.get_template("card.md").render(c=card)
         files.write_text(temporary / "README.md", text)

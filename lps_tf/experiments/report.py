@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from lps_tf import plots
 from lps_tf._version import __version__
 from lps_tf.experiments.settings import TRAININGS
+from lps_tf.experiments.stages import Run
 from lps_tf.experiments.table import EXPERIMENTS
 from lps_tf.experiments.training import read_log
-from lps_tf.runs import Run
 
 #: What data that need no download stand in for.
 STAND_INS = {
@@ -38,7 +38,7 @@ def page(run: Run | Path, metrics: dict) -> str:
     figures["training"] = plots.png(_training_curves(read_log(run / "log.csv")))
     paper = dataclasses.asdict(experiment.paper)
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("lps_tf"), autoescape=True
+        loader=jinja2.PackageLoader("lps_tf.experiments"), autoescape=True
     )
     return environment.get_template("experiment.html").render(
         m=metrics,

@@ -8,13 +8,14 @@ import keras
 import tensorflow as tf
 
 import lps_tf as lps
-from lps_tf import distributed, files
+from lps_tf._internal import files
 from lps_tf.datasets import PairData
 from lps_tf.experiments import training
 from lps_tf.experiments.settings import SetSettings
+from lps_tf.experiments.stages import Run
 from lps_tf.experiments.training import MODEL
-from lps_tf.runs import Run
-from lps_tf.schedules import PiecewiseLinear
+from lps_tf.training import multi_worker
+from lps_tf.training.schedules import PiecewiseLinear
 
 
 def run_set(
@@ -97,7 +98,7 @@ def run_set(
         return {"folder": "saved_model"}
 
     learned = run.stage("learn", learn)
-    if not distributed.is_chief(strategy):
+    if not multi_worker.is_chief(strategy):
         return {}
     return {
         **learned,

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from lps_tf import checks
+from lps_tf._internal import checks
 
 #: (epochs, values): a value at each of these epochs, straight lines between them.
 Schedule = tuple[tuple[float, ...], tuple[float, ...]]

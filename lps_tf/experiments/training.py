@@ -11,12 +11,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from lps_tf import Backup, checks, datasets, distributed, files
-from lps_tf.checked_model import CheckedModel
+from lps_tf import Backup, datasets
+from lps_tf._internal import checks, files
+from lps_tf._internal.progress import EpochBar
 from lps_tf.experiments.settings import Training
-from lps_tf.progress import EpochBar
-from lps_tf.runs import Run
-from lps_tf.schedules import PiecewiseLinear
+from lps_tf.experiments.stages import Run
+from lps_tf.training import multi_worker
+from lps_tf.training.checked_model import CheckedModel
+from lps_tf.training.schedules import PiecewiseLinear
 
 #: Of an experiment's folder: the trained model, the losses of each epoch, and the
 #: state of a training that is not done.
@@ -68,9 +70,9 @@ def train(
         model = make()
         model.build((None, *checks.image_shape_of(data)))
         model.compile(optimizer(rate), **compile_options)
-    fit = _fit_on_machines if distributed.several_machines() else _fit
+    fit = _fit_on_machines if multi_worker.several_machines() else _fit
     fit(run, model, data, validation, settings.epochs)
-    if not distributed.is_chief(strategy):
+    if not multi_worker.is_chief(strategy):
         return {}
     saved = getattr(model, "classifier", model)
     files.atomically(run / MODEL, saved.save)
@@ -118,7 +120,7 @@ def _fit_on_machines(
     validation: tf.data.Dataset,
     epochs: int,
 ) -> None:
-    history = distributed.fit(
+    history = multi_worker.fit(
         model,
         data,
         validation,
@@ -126,7 +128,7 @@ def _fit_on_machines(
         directory=run / BACKUP,
         verbose=run.verbose,
     )
-    if distributed.is_chief(model.distribute_strategy):
+    if multi_worker.is_chief(model.distribute_strategy):
         rows = zip(range(epochs), *history.values(), strict=True)
         lines = [("epoch", *history), *rows]
         files.write_text(run / LOG, "\n".join(",".join(map(str, r)) for r in lines))

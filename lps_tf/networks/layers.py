@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lps_tf.networks import convolutions
+from lps_tf.networks.xla_cpu import convolutions
 
 # Batch norm as PyTorch counts it: momentum .1 there is .9 here.
 BATCH_NORM = {"epsilon": 1e-5, "momentum": 0.9}

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from lps_tf import geometry
+from lps_tf._internal import resampling
 from lps_tf.networks.layers import (
     BatchNorm,
     NarrowConv2D,
@@ -144,7 +144,7 @@ class StnGenerator(keras.layers.Layer):
 
     def condition(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """What depends on x alone: its table of neighbours for sampling."""
-        return geometry.neighbour_table(x)
+        return resampling.neighbour_table(x)
 
     def decode(
         self, features: tf.Tensor, z: tf.Tensor, training: bool = False
@@ -153,7 +153,7 @@ class StnGenerator(keras.layers.Layer):
         latent_map = self.latent_map(z)
         maps = tf.stack([locate(latent_map) for locate in self.locators], 1)
         maps = tf.reshape(maps, (-1, self.transformers, 2, 3))
-        moved = geometry.affine_sample(features, maps, *self.image_size)
+        moved = resampling.affine_sample(features, maps, *self.image_size)
         logits = self.to_image(reflect_pad(self.block(moved, training=training), 2))
         return tf.sigmoid(tf.cast(logits, tf.float32))
 

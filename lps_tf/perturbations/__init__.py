@@ -10,11 +10,11 @@ A class attribute `adversarial` says how to train on the result: True, on the wo
 of the clean and the perturbed loss; False, on the perturbed loss alone.
 """
 
-from lps_tf.perturbations.attacks import LatentAPGD, LatentPGD, RandomSearch
-from lps_tf.perturbations.draws import LatentAugmentation, LatentNoise
-from lps_tf.perturbations.evaluation import AttackResult
 from lps_tf.perturbations.groups import WorstOfGroup
-from lps_tf.perturbations.smoothed import SmoothedPGD
+from lps_tf.perturbations.pgd import LatentAPGD, LatentPGD, RandomSearch
+from lps_tf.perturbations.sampling import LatentAugmentation, LatentNoise
+from lps_tf.perturbations.scheduler import AttackResult
+from lps_tf.perturbations.smooth_adv import SmoothedPGD
 
 __all__ = [
     "AttackResult",

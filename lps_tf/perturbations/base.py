@@ -7,12 +7,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lps_tf import checks, latent
-from lps_tf.perturbation_set import Conditioned, PerturbationSet
-from lps_tf.perturbations import evaluation
-from lps_tf.perturbations.evaluation import AttackResult
-from lps_tf.perturbations.losses import cross_entropy
-from lps_tf.perturbations.search import Rule, State, initial, predictions, search
+from lps_tf._internal import checks
+from lps_tf.perturbations import scheduler
+from lps_tf.perturbations.losses import cross_entropy, predictions
+from lps_tf.perturbations.scheduler import AttackResult
+from lps_tf.sets import latent
+from lps_tf.sets.perturbation_set import Conditioned, PerturbationSet
+from lps_tf.sets.search import Rule, State, initial, search
 
 
 class LatentAttack:
@@ -196,8 +197,8 @@ class LatentAttack:
         Yields:
             (index, AttackResult) of each batch, in order.
         """
-        radii = evaluation.check_radii(radii, self.radius)
-        return evaluation.Evaluation(self, classifier, radii).run(batches)
+        radii = scheduler.check_radii(radii, self.radius)
+        return scheduler.Evaluation(self, classifier, radii).run(batches)
 
 
 def _worse(one: State, other: State) -> State:

@@ -5,10 +5,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from lps_tf import checks
-from lps_tf.perturbations.evaluation import AttackResult
-from lps_tf.perturbations.losses import cross_entropy, over_image
-from lps_tf.perturbations.search import all_wrong
+from lps_tf._internal import checks
+from lps_tf.perturbations.losses import all_wrong, cross_entropy, over_image
+from lps_tf.perturbations.scheduler import AttackResult
 
 
 class WorstOfGroup:

@@ -1,6 +1,13 @@
 """What an attack ascends: losses of logits, one value for each prediction."""
 
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
 import tensorflow as tf
+
+from lps_tf.sets.perturbation_set import Conditioned, PerturbationSet
+from lps_tf.sets.search import Objective
 
 
 def cross_entropy(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
@@ -57,3 +64,42 @@ def soft(y: tf.Tensor) -> bool:
 def over_image(values: tf.Tensor) -> tf.Tensor:
     """Summed over all but the batch: a segmenter's pixels count together."""
     return tf.reduce_sum(values, list(range(1, values.shape.rank)))
+
+
+@cache  # one function for each tuple of losses, so that it compiles once
+def predictions(losses: tuple[Callable, ...]) -> Objective:
+    """The objective of attacks on a classifier: the loss of what it predicts.
+
+    Args:
+        losses: of logits and labels. Each example's `numbers["kind"]` says which of
+            them counts; the first one, the cross-entropy, tells the worst latents.
+    """
+
+    def objective(
+        pset: PerturbationSet,
+        classifier: Any,
+        conditioned: Conditioned,
+        y: tf.Tensor,
+        numbers: dict,
+        u: tf.Tensor,
+    ) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
+        logits = classifier(pset.decode(conditioned, u), training=False)
+        logits = tf.cast(logits, tf.float32)
+        values = [over_image(loss(logits, y)) for loss in losses]
+        value = values[0]
+        for kind, other in enumerate(values[1:], 1):
+            value = tf.where(numbers["kind"] == kind, other, value)
+        return value, (values[0], all_wrong(logits, y))
+
+    return objective
+
+
+def all_wrong(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    """Whether each example is misclassified; of a segmenter, at every pixel.
+
+    Probabilities instead of labels have no wrong answer.
+    """
+    if soft(y):
+        return tf.zeros(tf.shape(logits)[:1], tf.bool)
+    right = tf.argmax(logits, -1) == tf.cast(y, tf.int64)
+    return ~tf.reduce_any(right, list(range(1, right.shape.rank)))

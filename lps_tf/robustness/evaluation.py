@@ -9,11 +9,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lps_tf import checks, files
+from lps_tf._internal import checks, files
+from lps_tf._internal.progress import progress
 from lps_tf._version import __version__
 from lps_tf.datasets.base import PairData
 from lps_tf.perturbations import LatentAPGD, LatentPGD, RandomSearch
-from lps_tf.progress import progress
 from lps_tf.robustness.finished import Batch, Finished
 from lps_tf.robustness.report import RobustnessReport, Row
 from lps_tf.robustness.scores import Scores, attacked, joined, mean_iou, scorer, worst

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from lps_tf import files
+from lps_tf._internal import files
 from lps_tf.robustness.scores import Scores
 
 #: The numbers of some images in their data set, the images and their labels.

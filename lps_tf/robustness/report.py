@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from lps_tf import files, plots
+from lps_tf import plots
+from lps_tf._internal import files
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lps_tf import checks, latent
-from lps_tf.perturbation_set import PerturbationSet
+from lps_tf._internal import checks
+from lps_tf._internal.progress import progress
 from lps_tf.perturbations import AttackResult, LatentAPGD, LatentPGD, RandomSearch
-from lps_tf.progress import progress
 from lps_tf.robustness.report import Check, SanityReport
 from lps_tf.robustness.scores import Scorer, attacked, decoded, scorer
+from lps_tf.sets import latent
+from lps_tf.sets.perturbation_set import PerturbationSet
 
 _RANDOM, _PGD, _APGD = "random search", "PGD", "APGD"
 _MORE_STEPS, _MORE_RESTARTS = "PGD, 3 times the steps", "PGD, 3 restarts"

@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lps_tf import checks
-from lps_tf.perturbation_set import PerturbationSet
+from lps_tf._internal import checks
 from lps_tf.perturbations import AttackResult
+from lps_tf.sets.perturbation_set import PerturbationSet
 
 
 class Scores(NamedTuple):

@@ -44,7 +44,7 @@ def pair(network: str, classifier: str, sizes: dict, shape: tuple) -> Pair:
     """Networks that start at random, and images of noise."""
     import torch
 
-    from lps_tf import original
+    from lps_tf.serving import original
     from tests.benchmarks import torch_networks
 
     torch.manual_seed(0)

@@ -25,7 +25,7 @@ def pixelwise() -> Sides:
     import scipy.stats
     import tensorflow as tf
 
-    from lps_tf.bounds import Rule
+    from lps_tf.certification.statistics import Rule
 
     rng = np.random.default_rng(0)
     hits = rng.binomial(N, rng.beta(8, 1, (HEIGHT, WIDTH)))

@@ -142,7 +142,7 @@ def reason(error: BaseException) -> str:
 
 def save(path: str | Path, name: str, result: dict) -> None:
     """Adds a result to those of other benchmarks in a JSON file."""
-    from lps_tf import files  # here: it imports TensorFlow
+    from lps_tf._internal import files
 
     saved = {}
     with contextlib.suppress(FileNotFoundError):

@@ -2,7 +2,7 @@
 
 Written as PyTorch users write modules: channels first, eager, library functions.
 Parameters bear the names of the paper's released code, so that the same weights load
-here and into lps_tf, and tests/test_benchmarks.py can hold both to the same outputs.
+here and into lps_tf, and test_benchmarks.py can hold both to the same outputs.
 """
 
 import torch

@@ -7,7 +7,7 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from lps_tf import checks
+from lps_tf._internal import checks
 from lps_tf.datasets import rendering
 from lps_tf.datasets.builders.features import scene_features
 

@@ -1,0 +1,1 @@
+"""What every room uses: checks, files, progress, resampling; knows no other room."""

@@ -1,0 +1,144 @@
+"""TFDS builders of images with all their corruptions: of CIFAR-10, and of photos.
+
+A builder writes each image once, with its corrupted versions beside it. Draws depend
+on the split and the image's number alone, so that a data set made again is the same.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from lps_tf import corruptions
+from lps_tf.datasets.builders import patches, prepared
+
+_BATCH = 256
+#: The splits that the paper's twelve and the unseen three are made for.
+_SPLITS = ("train", "validation", "test")
+
+
+@dataclasses.dataclass
+class CorruptionSet(tfds.core.BuilderConfig):
+    """Which corruptions, at which severity, of which splits."""
+
+    corruptions: tuple[str, ...] = ()
+    severity: int = 5
+    splits: tuple[str, ...] = _SPLITS
+
+
+#: What the paper trains on, and what it keeps to test on.
+SETS = {
+    "paper": {
+        "description": "the paper's twelve corruptions at severity 5",
+        "corruptions": corruptions.PAPER,
+    },
+    "unseen": {
+        "description": "corruptions at severity 5 that the paper does not train on",
+        "corruptions": corruptions.OUT_OF_DISTRIBUTION,
+        "splits": ("test",),
+    },
+}
+
+
+class _Corrupted(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """What the builders share; subclasses say where clean images come from."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    _classes: tuple[str, ...]
+    _about: str
+
+    def _clean(self, split: str) -> Iterator[tuple[np.ndarray, int]]:
+        """Images (32, 32, 3) uint8 and labels, always in the same order."""
+        raise NotImplementedError
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        versions = (len(self.builder_config.corruptions), 32, 32, 3)
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=f"{self._about}: {self.builder_config.description}.",
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Tensor(shape=(32, 32, 3), dtype=np.uint8),
+                    "corrupted": tfds.features.Tensor(shape=versions, dtype=np.uint8),
+                    "label": tfds.features.ClassLabel(names=self._classes),
+                }
+            ),
+        )
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator]:
+        return {
+            split: self._generate_examples(split)
+            for split in self.builder_config.splits
+        }
+
+    def _generate_examples(self, split: str) -> Iterator[tuple[int, dict]]:
+        config, start = self.builder_config, 0
+        seed = _SPLITS.index(split)  # the draws of the splits differ
+        examples = self._clean(split)
+        while batch := list(islice(examples, _BATCH)):
+            images, labels = map(np.array, zip(*batch, strict=True))
+            index = start + np.arange(len(images))
+            versions = np.stack(
+                [
+                    corruptions.corrupt(images, name, config.severity, seed, index)
+                    for name in config.corruptions
+                ],
+                1,
+            )
+            for i, number in enumerate(index):
+                yield (
+                    int(number),
+                    {
+                        "image": images[i],
+                        "corrupted": versions[i],
+                        "label": int(labels[i]),
+                    },
+                )
+            start += len(images)
+
+
+class LpsCorruptedCifar10(_Corrupted, skip_registration=False):
+    """CIFAR-10 with its corruptions, training images too; 2.5 GB.
+
+    The published `cifar10_corrupted` has the test images alone. Validation is the
+    last fiftieth of the training images.
+    """
+
+    BUILDER_CONFIGS = [CorruptionSet(name=k, **v) for k, v in SETS.items()]
+    _classes = (
+        *("airplane", "automobile", "bird", "cat", "deer"),
+        *("dog", "frog", "horse", "ship", "truck"),
+    )
+    _about = "CIFAR-10 with corruptions of lps_tf"
+
+    def _clean(self, split: str) -> Iterator[tuple[np.ndarray, int]]:
+        root = Path(self.data_dir).parents[2]
+        source = prepared.builder("cifar10", root, stand_in="photos")
+        parts = dict(zip(_SPLITS, prepared.held_out(source, share=50), strict=True))
+        data = source.as_dataset(split=parts[split], as_supervised=True)
+        yield from data.as_numpy_iterator()
+
+
+@dataclasses.dataclass
+class PatchSet(CorruptionSet):
+    """A corruption set of photo patches, and how many of them a class."""
+
+    patches: tuple[int, int, int] = (1818, 100, 200)
+    seed: int = 0
+
+
+class LpsCorruptedPhotos(_Corrupted, skip_registration=False):
+    """Photo patches with their corruptions; see `patches`."""
+
+    BUILDER_CONFIGS = [PatchSet(name=k, **v) for k, v in SETS.items()]
+    _classes = patches.CLASSES
+    _about = patches.SOURCE
+
+    def _clean(self, split: str) -> Iterator[tuple[np.ndarray, int]]:
+        config = self.builder_config
+        per_class = config.patches[_SPLITS.index(split)]
+        return patches.patches(split, per_class, config.seed)

@@ -1,0 +1,1 @@
+"""tf.data pipelines: perturbations drawn on the fly, or stored with the images."""

@@ -1,0 +1,86 @@
+"""A folder of results that is made in stages and taken up where it stopped."""
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from lps_tf._internal import files
+
+
+class Run:
+    """Stages whose results are JSON, kept in a folder; finished ones are not redone.
+
+    Args:
+        directory: of the results.
+        settings: what the results depend on, as JSON.
+        fresh: whether to throw away what is there.
+        verbose: whether to say what is going on.
+        follows: whether another machine writes the folder, and this one only helps
+            with the work.
+
+    Raises:
+        ValueError: if the folder holds results of other settings, or files that no
+            run has made.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        settings: dict,
+        fresh: bool = False,
+        verbose: bool = True,
+        follows: bool = False,
+    ):
+        self.directory, self.follows = Path(directory), follows
+        self.verbose = verbose and not follows
+        self.console = Console(highlight=False, quiet=not self.verbose)
+        if follows:
+            return
+        written = self.directory / "settings.json"
+        if self.directory.is_dir() and any(self.directory.iterdir()):
+            if not written.exists():
+                raise ValueError(
+                    f"{self.directory} holds files that are no results of a run. "
+                    "Choose another folder with --output."
+                )
+            if fresh:
+                shutil.rmtree(self.directory)
+        settings = json.loads(json.dumps(settings))
+        if written.exists() and json.loads(written.read_text()) != settings:
+            raise ValueError(
+                f"{self.directory} holds results of other settings. Choose another "
+                "folder with --output, or replace them with --fresh."
+            )
+        files.write_json(written, settings)
+
+    def __truediv__(self, name: str) -> Path:
+        return self.directory / name
+
+    def stage(self, name: str, work: Callable[[], Any]) -> Any:
+        """The result of `work()`, from the folder if it is already there."""
+        path = self.directory / "stages" / f"{name}.json"
+        if path.exists():
+            self.console.print(f"[dim]{name}: done before[/dim]")
+            return json.loads(path.read_text())["result"]
+        self.console.print(f"[bold]{name}[/bold]")
+        start = time.perf_counter()
+        result = work()
+        if self.follows:
+            return result
+        seconds = time.perf_counter() - start
+        files.write_json(path, {"seconds": seconds, "result": result})
+        self.console.print(f"  {seconds:.0f} s")
+        return json.loads(path.read_text())["result"]
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Seconds of each finished stage."""
+        return {
+            path.stem: json.loads(path.read_text())["seconds"]
+            for path in sorted((self.directory / "stages").glob("*.json"))
+        }

@@ -1,0 +1,1 @@
+"""Layers' inner loops in the forms that XLA runs fast on a CPU."""

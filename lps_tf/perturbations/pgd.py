@@ -1,0 +1,208 @@
+"""Attacks: latents of the ball for which a classifier is wrong, or most wrong."""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from lps_tf._internal import checks
+from lps_tf.perturbations.base import LatentAttack
+from lps_tf.perturbations.losses import cross_entropy, difference_of_logits_ratio
+from lps_tf.sets import latent
+from lps_tf.sets.perturbation_set import PerturbationSet
+from lps_tf.sets.search import State, initial
+
+
+def _straight(
+    state: State, value: tf.Tensor, direction: tf.Tensor, numbers: dict
+) -> State:
+    radius = numbers["radius"]
+    step = (radius * numbers["relative_step"])[:, None]
+    return {"u": latent.project(state["u"] + step * direction, radius)}
+
+
+class LatentPGD(LatentAttack):
+    """Projected gradient ascent on the loss in the latent ball (paper, section 5).
+
+    It starts in a uniform direction at a uniform fraction of the radius; each step
+    follows the example's own normalised gradient and is projected on the ball.
+    Examples that are misclassified stop moving; in segmentation, those with every
+    pixel wrong.
+
+    The paper trains with 7 steps of radius / 5, on the point that the last one
+    reaches, and evaluates with 50 of radius / 20. To evaluate, `LatentAPGD` is
+    stronger.
+
+    Args:
+        perturbation_set: the set to search; calibrated, unless `radius` is given.
+        radius: of the ball, default that of the set.
+        steps: gradient steps.
+        relative_step: length of a step as a fraction of the radius.
+        restarts: searches of each example; of several, the worst point counts.
+        seed: of the starts.
+
+    Raises:
+        ValueError: if there is no radius, or a number is not positive.
+    """
+
+    rule = staticmethod(_straight)
+
+    def __init__(
+        self,
+        perturbation_set: PerturbationSet,
+        *,
+        radius: float | None = None,
+        steps: int = 7,
+        relative_step: float = 0.2,
+        restarts: int = 1,
+        seed: int = 0,
+    ):
+        steps = checks.count("steps", steps)
+        super().__init__(perturbation_set, radius, steps, restarts, seed)
+        self.relative_step = checks.positive("relative_step", relative_step)
+
+    def numbers(self) -> dict[str, Any]:
+        """The length of a step."""
+        return {"relative_step": tf.constant(self.relative_step)}
+
+    def chosen(self, state: State) -> tf.Tensor:
+        """The last latents, as in the paper; of several restarts, the worst."""
+        return state["u"] if self.runs == 1 else state["worst"]
+
+
+def _automatic(
+    state: State, value: tf.Tensor, direction: tf.Tensor, numbers: dict
+) -> State:
+    # Croce and Hein (2020), algorithm 1, each example at a turn of its own.
+    new = {}
+    higher = value > state["best"]
+    new["best"] = tf.where(higher, value, state["best"])
+    new["best_u"] = best_u = latent.where(higher, state["u"], state["best_u"])
+    new["best_direction"] = latent.where(higher, direction, state["best_direction"])
+    gains = state["gains"] + tf.cast(value > state["value"], tf.float32)
+    new["value"] = value
+
+    first = state["turn"] == 0
+    checkpoint = tf.gather(numbers["checkpoints"], state["turn"])
+    few = gains < 0.75 * tf.gather(numbers["gaps"], state["turn"])
+    same = state["step"] == state["last_step"]
+    stuck = same & (new["best"] == state["last_best"])
+    back = checkpoint & (few | stuck)
+    step = tf.where(back, 0.5 * state["step"], state["step"])
+    new["step"] = step
+    new["last_step"] = tf.where(checkpoint, state["step"], state["last_step"])
+    new["last_best"] = tf.where(checkpoint, new["best"], state["last_best"])
+    new["gains"] = tf.where(checkpoint, 0.0, gains)
+
+    u = latent.where(back, best_u, state["u"])
+    direction = latent.where(back, new["best_direction"], direction)
+    radius = numbers["radius"]
+    ahead = latent.project(u + step[:, None] * direction, radius)
+    weight = tf.where(first, 1.0, 0.75)[:, None]
+    moved = u + weight * (ahead - u) + (1 - weight) * (u - state["before"])
+    new["before"] = u
+    new["u"] = latent.project(moved, radius)
+    return new
+
+
+class LatentAPGD(LatentAttack):
+    """Auto-PGD in the latent ball: the attack to evaluate with (Croce and Hein 2020).
+
+    The step starts at twice the radius and has momentum; at checkpoints, an example
+    that made too little progress halves its step and goes back to its best point.
+    There is nothing to tune. It searches once on the cross-entropy and once on the
+    difference of logits ratio, from `restarts` starts each, and keeps the worst.
+
+    Args:
+        perturbation_set: the set to search; calibrated, unless `radius` is given.
+        radius: of the ball, default that of the set.
+        steps: gradient steps of a search.
+        restarts: searches on each of the two losses.
+        seed: of the starts.
+
+    Raises:
+        ValueError: if there is no radius, or a number is not positive.
+    """
+
+    rule = staticmethod(_automatic)
+    losses = (cross_entropy, difference_of_logits_ratio)
+
+    def __init__(
+        self,
+        perturbation_set: PerturbationSet,
+        *,
+        radius: float | None = None,
+        steps: int = 50,
+        restarts: int = 1,
+        seed: int = 0,
+    ):
+        steps = checks.count("steps", steps)
+        super().__init__(perturbation_set, radius, steps, restarts, seed)
+
+    def numbers(self) -> dict[str, Any]:
+        """Which turns are checkpoints, and how many steps after the last one."""
+        # Searches that are over, whose rows go along, are at turn steps + 1.
+        marks, gaps = np.zeros(self.steps + 2, bool), np.zeros(self.steps + 2)
+        marks[0] = True
+        for last, turn in zip(*checkpoints(self.steps), strict=True):
+            marks[turn], gaps[turn] = True, turn - last
+        return {
+            "checkpoints": tf.constant(marks),
+            "gaps": tf.constant(gaps, tf.float32),
+        }
+
+    def begin(self, u: tf.Tensor, radius: tf.Tensor) -> State:
+        """The state at the start, with what the rule remembers."""
+        low = tf.fill(tf.shape(radius), float("-inf"))
+        return {
+            **initial(u),
+            "before": u,
+            "best": low,
+            "best_u": u,
+            "best_direction": tf.zeros_like(u),
+            "gains": tf.zeros_like(radius),
+            "value": low,
+            "step": 2 * radius,
+            "last_step": 2 * radius,
+            "last_best": low,
+        }
+
+
+def checkpoints(steps: int) -> tuple[list[int], list[int]]:
+    """Where Auto-PGD looks back: each checkpoint's predecessor, and the checkpoint.
+
+    At 22% of the steps, then after gaps that shrink by 3% of the steps to 6%.
+    """
+    fractions = [0.0, 0.22]
+    while fractions[-1] < 1:
+        gap = max(fractions[-1] - fractions[-2] - 0.03, 0.06)
+        fractions.append(fractions[-1] + gap)
+    turns = [int(np.ceil(f * steps - 1e-9)) for f in fractions]
+    turns = sorted({turn for turn in turns if turn <= steps})
+    return turns[:-1], turns[1:]
+
+
+class RandomSearch(LatentAttack):
+    """The worst of random latents: what an attack that is worth its name must beat.
+
+    Args:
+        perturbation_set: the set to search; calibrated, unless `radius` is given.
+        radius: of the ball, default that of the set.
+        draws: latents of each example, in uniform directions at a uniform fraction
+            of the radius.
+        seed: of the draws.
+
+    Raises:
+        ValueError: if there is no radius, or a number is not positive.
+    """
+
+    def __init__(
+        self,
+        perturbation_set: PerturbationSet,
+        *,
+        radius: float | None = None,
+        draws: int = 50,
+        seed: int = 0,
+    ):
+        draws = checks.count("draws", draws)
+        super().__init__(perturbation_set, radius, 0, draws, seed)

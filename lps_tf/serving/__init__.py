@@ -1,0 +1,1 @@
+"""Models for other programs: SavedModels, and the original's checkpoints."""

@@ -1,0 +1,226 @@
+"""SavedModels that load, sample, classify and certify with TensorFlow alone."""
+
+import contextlib
+import logging
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from lps_tf._internal import files
+from lps_tf._internal.progress import quiet
+from lps_tf.certification import statistics
+from lps_tf.certification.smoothing import SmoothedClassifier
+from lps_tf.robustness.classifier import RobustClassifier
+from lps_tf.sets import latent
+from lps_tf.sets.perturbation_set import PerturbationSet
+
+_FLOAT, _DOUBLE = tf.TensorSpec((), tf.float32), tf.TensorSpec((), tf.float64)
+_INT = tf.TensorSpec((), tf.int32)
+
+
+def export(
+    model: PerturbationSet | SmoothedClassifier | RobustClassifier | keras.Model,
+    path: str | Path,
+) -> Path:
+    """Writes a SavedModel; any batch size, no lps_tf needed to load it.
+
+    Load it with `tf.saved_model.load(path)` and call the endpoints; each is a
+    signature too.
+
+    | model | endpoint |
+    |---|---|
+    | PerturbationSet | perturb(x, u): images; u (batch, latent_dim) standardised |
+    | | sample(x, radius, seed): images, u truncated to the ball |
+    | | encode(x, x_perturbed): standardised latents |
+    | | radius(): the calibrated radius, 0 if there is none |
+    | classifier | serve(x): logits |
+    | SmoothedClassifier | predict(x, n, alpha, seed): classes, -1 where it abstains |
+    | | certify(x, n0, n, alpha, seed): dict of prediction, radius, p_lower, samples |
+    | | certify_target(x, target_radius, n0, n, alpha, seed): the same, anytime |
+    | | certify_share(x, share, n0, n, alpha, seed): the same, anytime |
+
+    x is float32 (batch, height, width, channels) in [0, 1]; n, n0 and seed are
+    int32 scalars, radius float32, alpha, target_radius and share float64. Numbers out
+    of range give an InvalidArgumentError. Draws are fixed by the seed, for each place
+    in the batch; they are those of `SmoothedClassifier`, images having the index of
+    their place, but float rounding may differ.
+
+    Args:
+        model: what to export.
+        path: folder to write; one that is there is replaced.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: for a model that has not seen an image yet, or of no such kind.
+    """
+    if isinstance(model, RobustClassifier):
+        model = model.classifier
+    # It saves what the endpoints use. Told of the models too, it would save all twice.
+    archive = keras.export.ExportArchive()
+    # Counts of draws have no gradient, so none has to be saved.
+    smoothed = isinstance(model, SmoothedClassifier)
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=not smoothed)
+    with contextlib.ExitStack() as stack:
+        if isinstance(model, PerturbationSet):
+            stack.enter_context(model.uncompiled())
+            _add_perturbation_set(archive, model)
+        elif smoothed:
+            stack.enter_context(model.perturbation_set.uncompiled())
+            _add_smoothed(archive, model)
+        elif isinstance(model, keras.Model) and model.built:
+            _add_classifier(archive, model)
+        else:
+            raise ValueError(
+                "`model` must be a PerturbationSet, a SmoothedClassifier or a built "
+                f"Keras classifier. Received: {model}"
+            )
+        # It would tell that it has written to a temporary folder.
+        stack.enter_context(quiet("tensorflow", logging.WARNING))
+        return files.atomically(
+            path,
+            lambda temporary: archive.write_out(
+                str(temporary), options=options, verbose=False
+            ),
+        )
+
+
+def _add_classifier(archive: keras.export.ExportArchive, model: keras.Model) -> None:
+    images = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, name="x")
+
+    def serve(x: tf.Tensor) -> tf.Tensor:
+        return model(x, training=False)
+
+    archive.add_endpoint("serve", serve, [images])
+
+
+def _named(spec: tf.TensorSpec, name: str) -> tf.TensorSpec:
+    return tf.TensorSpec(spec.shape, spec.dtype, name)
+
+
+def _images(pset: PerturbationSet, name: str) -> tf.TensorSpec:
+    return tf.TensorSpec((None, *pset.image_shape), tf.float32, name)
+
+
+def _add_perturbation_set(
+    archive: keras.export.ExportArchive, pset: PerturbationSet
+) -> None:
+    x = _images(pset, "x")
+    u = tf.TensorSpec((None, pset.latent_dim), tf.float32, "u")
+
+    def perturb(x: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
+        return pset.perturb(x, u)
+
+    def sample(x: tf.Tensor, radius: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        radius = _require(radius, radius > 0, "`radius` must be positive. Received:")
+        conditioned = pset.condition(x)
+        shape = (tf.shape(x)[0], pset.latent_dim)
+        u = latent.sample_truncated_normal(shape, radius, tf.stack([0, seed]))
+        return pset.decode(conditioned, u)
+
+    def encode(x: tf.Tensor, x_perturbed: tf.Tensor) -> tf.Tensor:
+        return pset.encode(x, x_perturbed)
+
+    radius = pset.radius or 0.0
+    archive.add_endpoint("perturb", perturb, [x, u])
+    archive.add_endpoint(
+        "sample", sample, [x, _named(_FLOAT, "radius"), _named(_INT, "seed")]
+    )
+    archive.add_endpoint("encode", encode, [x, _images(pset, "x_perturbed")])
+    archive.add_endpoint("radius", lambda: tf.constant(radius), [])
+
+
+def _add_smoothed(
+    archive: keras.export.ExportArchive, smoothed: SmoothedClassifier
+) -> None:
+    x = _images(smoothed.perturbation_set, "x")
+    alpha, seed = _named(_DOUBLE, "alpha"), _named(_INT, "seed")
+
+    def predict(
+        x: tf.Tensor, n: tf.Tensor, alpha: tf.Tensor, seed: tf.Tensor
+    ) -> tf.Tensor:
+        n, alpha = _draws("n", n), _probability("alpha", alpha)
+        return tf.map_fn(
+            lambda i: smoothed.predict_one(x[i : i + 1], n, alpha, seed, i),
+            tf.range(tf.shape(x)[0]),
+            fn_output_signature=tf.int64,
+        )
+
+    def certify_all(
+        x: tf.Tensor, n0: tf.Tensor, seed: tf.Tensor, *numbers: tf.Tensor | None
+    ) -> dict[str, tf.Tensor]:
+        n, alpha, target_radius, share = numbers
+        rule = statistics.Rule(
+            smoothed.sigma,
+            _draws("n", n),
+            _probability("alpha", alpha),
+            smoothed.correction,
+            target_radius,
+            share,
+        )
+        n0 = _draws("n0", n0)
+        types = (tf.int64, tf.float64, tf.float64, tf.int32)
+        prediction, radius, p_lower, samples = tf.map_fn(
+            lambda i: smoothed.certify_one(x[i : i + 1], n0, rule, seed, i),
+            tf.range(tf.shape(x)[0]),
+            fn_output_signature=types,
+        )
+        return {
+            "prediction": prediction,
+            "radius": radius,
+            "p_lower": p_lower,
+            "samples": samples,
+        }
+
+    def certify(
+        x: tf.Tensor, n0: tf.Tensor, n: tf.Tensor, alpha: tf.Tensor, seed: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        return certify_all(x, n0, seed, n, alpha, None, None)
+
+    def certify_target(
+        x: tf.Tensor,
+        target_radius: tf.Tensor,
+        n0: tf.Tensor,
+        n: tf.Tensor,
+        alpha: tf.Tensor,
+        seed: tf.Tensor,
+    ) -> dict[str, tf.Tensor]:
+        message = "`target_radius` must be positive. Received:"
+        target_radius = _require(target_radius, target_radius > 0, message)
+        return certify_all(x, n0, seed, n, alpha, target_radius, None)
+
+    def certify_share(
+        x: tf.Tensor,
+        share: tf.Tensor,
+        n0: tf.Tensor,
+        n: tf.Tensor,
+        alpha: tf.Tensor,
+        seed: tf.Tensor,
+    ) -> dict[str, tf.Tensor]:
+        share = _probability("share", share)
+        return certify_all(x, n0, seed, n, alpha, None, share)
+
+    numbers = [_named(_INT, "n0"), _named(_INT, "n"), alpha, seed]
+    target_radius, share = _named(_DOUBLE, "target_radius"), _named(_DOUBLE, "share")
+    archive.add_endpoint("predict", predict, [x, *numbers[1:]])
+    archive.add_endpoint("certify", certify, [x, *numbers])
+    archive.add_endpoint("certify_target", certify_target, [x, target_radius, *numbers])
+    archive.add_endpoint("certify_share", certify_share, [x, share, *numbers])
+
+
+def _require(value: tf.Tensor, condition: tf.Tensor, message: str) -> tf.Tensor:
+    with tf.control_dependencies([tf.debugging.Assert(condition, [message, value])]):
+        return tf.identity(value)
+
+
+def _draws(name: str, n: tf.Tensor) -> tf.Tensor:
+    return _require(n, n > 0, f"`{name}` must be at least 1. Received:")
+
+
+def _probability(name: str, value: tf.Tensor) -> tf.Tensor:
+    inside = (value > 0) & (value < 1)
+    return _require(
+        value, inside, f"`{name}` must lie strictly between 0 and 1. Received:"
+    )

@@ -1,0 +1,1 @@
+"""Perturbation sets: how they are learned, calibrated, searched and measured."""

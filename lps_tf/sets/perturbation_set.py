@@ -1,0 +1,316 @@
+"""PerturbationSet: a conditional VAE whose latent ball is a set of perturbations."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from lps_tf._internal import checks, files
+from lps_tf.sets import calibration, latent
+from lps_tf.sets.conditional_vae import ConditionalVAE
+
+
+class Conditioned(NamedTuple):
+    """What depends on x alone: enough to decode any latent of its ball."""
+
+    mean: tf.Tensor  # (batch, latent_dim), of the prior
+    std: tf.Tensor  # (batch, latent_dim), of the prior
+    features: Any  # of the generator: a tensor or a structure of tensors
+
+
+@keras.saving.register_keras_serializable("lps_tf")
+class PerturbationSet(ConditionalVAE):
+    """A perturbation set learned from pairs (x, x_perturbed); paper, sections 1 to 3.
+
+    The set of an image x is S(x) = {perturb(x, u) : ||u|| <= radius}, where u is the
+    standardised latent (z - prior mean) / prior standard deviation, one flat vector
+    for each example. `fit` learns the networks from pairs, `calibrate` the radius.
+
+    Training minimises, summed over pixels, latents and the batch,
+
+        reconstruction(x_perturbed; z) + beta * KL(posterior || prior),
+
+    with one z drawn from the posterior. The reconstruction is the binary
+    cross-entropy (Bernoulli), or the plain sum of squared errors without 1/2 and
+    constant (Gaussian): the scale to which the paper's beta and learning rates
+    belong. The optimal Gaussian needs no beta but 1. The metrics loss,
+    reconstruction and kl are means over examples; validation uses the final beta.
+
+    Images are float batches (batch, height, width, channels) in [0, 1].
+
+    Example:
+        pset = PerturbationSet.from_network("mnist_stn")
+        pset.compile(keras.optimizers.Adam(1e-3), beta=1.0)
+        pset.fit(data.train_pairs, validation_data=data.val_pairs, epochs=20)
+        pset.calibrate(data.val_pairs, quantile=0.99)
+
+    Args:
+        prior: layer or model, images to (mean, log-variance), each (batch, latent_dim).
+        recognition: the same for x and x_perturbed concatenated on channels.
+        generator: layer with `condition(x, training)` and
+            `decode(features, z, training)`.
+        likelihood: "bernoulli", "gaussian" or "optimal_gaussian"; see
+            `lps_tf.likelihoods`.
+        seed: of every draw that is not given a seed of its own.
+        radius: of the set; usually left to `calibrate`.
+        calibration: statistics that `calibrate` keeps; restored on loading.
+        **kwargs: of `keras.Model`.
+
+    Raises:
+        ValueError: for an unknown likelihood, a generator without the two methods or
+            a radius that is not positive.
+    """
+
+    def __init__(
+        self,
+        prior: keras.layers.Layer,
+        recognition: keras.layers.Layer,
+        generator: keras.layers.Layer,
+        likelihood: str = "gaussian",
+        seed: int = 0,
+        radius: float | None = None,
+        calibration: dict | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(prior, recognition, generator, likelihood, seed, **kwargs)
+        self._radius = self.add_weight(
+            name="radius",
+            shape=(),
+            initializer="zeros",
+            trainable=False,
+            autocast=False,
+        )
+        self.calibration = calibration
+        if radius is not None:
+            self.radius = radius
+        # In a closure, because Keras and TensorFlow would track a tf.function.
+        compiled = tf.function(
+            self._decode, jit_compile=True, autograph=False, reduce_retracing=True
+        )
+        self._compiled_decode = lambda *inputs: compiled(*inputs)
+        self._uncompiled = False
+
+    # The radius belongs to the learned set and is saved with its weights. Zero is
+    # the weight's value before calibration, None the user's.
+
+    @property
+    def radius(self) -> float | None:
+        """Radius of the latent ball, None before `calibrate`."""
+        with tf.init_scope():
+            value = float(self._radius.numpy())
+        return value or None
+
+    @radius.setter
+    def radius(self, value: float) -> None:
+        self._radius.assign(checks.positive("radius", value))
+
+    def require_radius(self, radius: float | None = None) -> float:
+        """The given radius, checked, or else the set's own.
+
+        Raises:
+            ValueError: if neither is there, or the given one is not positive.
+        """
+        if radius is not None:
+            return checks.positive("radius", radius)
+        if self.radius is None:
+            raise ValueError(
+                "This perturbation set has no radius yet. Call "
+                "`calibrate(validation_pairs)` or pass `radius`. Received: radius=None"
+            )
+        return self.radius
+
+    def encode(self, x: tf.Tensor, x_perturbed: tf.Tensor) -> tf.Tensor:
+        """Standardised latent of a pair: its posterior's mean, (batch, latent_dim)."""
+        prior = self.prior(x).distribution
+        return (self.posterior(x, x_perturbed).mean() - prior.loc) / prior.scale
+
+    def condition(self, x: tf.Tensor) -> Conditioned:
+        """Everything that depends on x alone; do it once, `decode` many times."""
+        x = self._image("x", x)
+        prior = self.prior(x).distribution
+        return Conditioned(
+            prior.loc, prior.scale, self.generator.condition(x, training=False)
+        )
+
+    def decode(self, conditioned: Conditioned, u: tf.Tensor) -> tf.Tensor:
+        """g(x, u): images for standardised latents (batch, latent_dim).
+
+        Runs under XLA, except under a distribution strategy: certificates and
+        augmentation spend their time here.
+        """
+        if self._uncompiled or tf.distribute.has_strategy():
+            return self._decode(conditioned, u)
+        return self._compiled_decode(conditioned, u)
+
+    @contextlib.contextmanager
+    def uncompiled(self) -> Iterator[None]:
+        """Traces `decode` as plain operations.
+
+        For callers that compile more than the decoding, and for exports, which are to
+        run anywhere.
+        """
+        self._uncompiled = True
+        try:
+            yield
+        finally:
+            self._uncompiled = False
+
+    def _decode(self, conditioned: Conditioned, u: tf.Tensor) -> tf.Tensor:
+        z = conditioned.mean + conditioned.std * u
+        image = self.generator.decode(conditioned.features, z, training=False)
+        return tf.cast(image, tf.float32)
+
+    def perturb(self, x: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
+        """g(x, u): the perturbation of x that the standardised latent u names.
+
+        Args:
+            x: images, (batch, height, width, channels).
+            u: standardised latents, (batch, latent_dim).
+
+        Returns:
+            Images in [0, 1], of the shape of x.
+        """
+        conditioned = self.condition(x)
+        u = tf.convert_to_tensor(u, tf.float32)
+        if u.shape.rank != 2 or u.shape[1] != self.latent_dim:
+            raise ValueError(
+                f"`u` must have shape (batch, {self.latent_dim}). "
+                f"Received: shape {tuple(u.shape)}"
+            )
+        return self.decode(conditioned, u)
+
+    def digest(self) -> str:
+        """A hash of what `perturb` depends on: neither radius nor counted draws."""
+        return files.digest(
+            *self.prior_network.get_weights(), *self.generator.get_weights()
+        )
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """The centre of each set: perturb(x, 0)."""
+        prior = self.prior(x, training=training)
+        features = self.generator.condition(tf.cast(x, tf.float32), training=training)
+        return self.generator.decode(features, prior.mean(), training=training)
+
+    def sample(
+        self,
+        x: tf.Tensor,
+        num_samples: int | None = None,
+        radius: float | None = None,
+        seed: int | None = None,
+    ) -> tf.Tensor:
+        """Random members of S(x): u from N(0, I) exactly truncated to the ball.
+
+        Args:
+            x: images, (batch, height, width, channels).
+            num_samples: draws an image; None for one, without an axis for it.
+            radius: of the ball, default the set's own.
+            seed: makes the draw reproducible; default the set's own next one.
+
+        Returns:
+            Images, (batch, ...) or (num_samples, batch, ...).
+
+        Raises:
+            ValueError: if there is no radius, or it is not positive.
+        """
+        radius = self.require_radius(radius)
+        draws = 1 if num_samples is None else checks.count("num_samples", num_samples)
+        conditioned = self.condition(x)
+        seeds = self.next_seed() if seed is None else [0, seed]
+        shape = (tf.shape(conditioned.mean)[0], self.latent_dim)
+        images = []
+        for key in tf.unstack(latent.split(seeds, draws)):
+            u = latent.sample_truncated_normal(shape, radius, key)
+            images.append(self.decode(conditioned, u))
+        return images[0] if num_samples is None else tf.stack(images)
+
+    def interpolate(self, x: tf.Tensor, corners: tf.Tensor, size: int = 8) -> tf.Tensor:
+        """A grid of perturbations of one image between four latents.
+
+        Args:
+            x: one image, (1, height, width, channels).
+            corners: standardised latents, (4, latent_dim): upper left, upper right,
+                lower left, lower right.
+            size: side of the grid, at least 2.
+
+        Returns:
+            Images, (size, size, height, width, channels).
+        """
+        x = self._image("x", x)
+        corners = tf.convert_to_tensor(corners, tf.float32)
+        if x.shape[0] != 1 or tuple(corners.shape) != (4, self.latent_dim):
+            raise ValueError(
+                f"`interpolate` takes one image and latents (4, {self.latent_dim}). "
+                f"Received: shapes {tuple(x.shape)} and {tuple(corners.shape)}"
+            )
+        t = np.linspace(0, 1, checks.count("size", size, 2), dtype=np.float32)
+        down, right = (w.reshape(-1, 1) for w in np.meshgrid(t, t, indexing="ij"))
+        a, b, c, d = corners
+        u = (1 - down) * ((1 - right) * a + right * b)
+        u += down * ((1 - right) * c + right * d)
+        images = self.perturb(tf.repeat(x, size * size, 0), u)
+        return tf.reshape(images, (size, size, *x.shape[1:]))
+
+    # Calibration.
+
+    def latent_norms(self, pairs: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
+        """||u_q|| of every pair, and which image each pair belongs to.
+
+        Args:
+            pairs: batches (x, x_perturbed).
+
+        Returns:
+            Norms (pairs,), and image numbers (pairs,): pairs with the very same x
+            have the same number.
+        """
+        norms, keys = [], []
+        encode_norm = tf.function(
+            lambda x, x_perturbed: latent.norm(self.encode(x, x_perturbed)),
+            autograph=False,
+            reduce_retracing=True,
+        )
+        for x, x_perturbed in pairs:
+            x = self._image("x", x)
+            x_perturbed = checks.images("x_perturbed", x_perturbed)
+            norms.append(encode_norm(x, x_perturbed).numpy())
+            keys += [image.tobytes() for image in x.numpy()]
+        if not norms:
+            raise ValueError("There are no pairs: the data set is empty.")
+        numbers = {key: i for i, key in enumerate(dict.fromkeys(keys))}
+        return np.concatenate(norms), np.array([numbers[key] for key in keys])
+
+    def calibrate(
+        self,
+        pairs: tf.data.Dataset,
+        quantile: float | str = "max",
+        coverage: float | None = None,
+    ) -> float:
+        """Chooses the radius from the latent norms ||u_q|| of validation pairs.
+
+        Args:
+            pairs: batches (x, x_perturbed) that were not trained on.
+            quantile: "max" (the paper's choice) or a fraction, such as 0.99.
+            coverage: instead, the conformal radius: a new image has all of its
+                perturbations inside with at least this probability, if it has as
+                many of them and comes from the same source as the m images here.
+                It is the ceil((m + 1) coverage)-th smallest of the largest norms of
+                the images.
+
+        Returns:
+            The radius, also set as `radius`. Statistics stay in `calibration`.
+
+        Raises:
+            ValueError: if there are no pairs, too few images for the coverage, or a
+                quantile or coverage outside (0, 1).
+        """
+        norms, image = self.latent_norms(pairs)
+        self.calibration = calibration.choose(norms, image, quantile, coverage)
+        self.radius = self.calibration["radius"]
+        return self.radius
+
+    def get_config(self) -> dict:
+        """The constructor's arguments."""
+        more = {"radius": self.radius, "calibration": self.calibration}
+        return {**super().get_config(), **more}
