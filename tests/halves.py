@@ -104,7 +104,7 @@ class _Halves(lps.PerturbationSet):
             terms.append(super().elbo_terms(x[half], x_perturbed[half], training))
         return tuple(tf.concat(parts, 0) for parts in zip(*terms, strict=True))
 
-    def next_seed(self):
+    def next_key(self):
         seed = tf.stack([self.seed, self._draws.value])
         return latent.fold_in(seed, self.replica)
 

@@ -103,23 +103,49 @@ def same_shape(name_a: str, a: Any, name_b: str, b: Any) -> None:
         )
 
 
-def labels(value: Any, classes: int | None = None) -> tf.Tensor:
-    """Returns integer labels as int64, checked to lie in [0, classes)."""
+#: The label of a void pixel, inside of the package. What a user calls it, such as 255
+#: in the maps of VOC and Cityscapes, is an argument `ignore_class`, as in Keras.
+VOID = -1
+
+
+def labels(
+    value: Any, num_classes: int | None = None, ignore_class: int | None = None
+) -> tf.Tensor:
+    """Returns integer labels as int64, checked to lie in [0, num_classes).
+
+    Args:
+        value: Labels (batch,) or (batch, height, width), of any integer dtype.
+        num_classes: Number of classes; None leaves the upper end open.
+        ignore_class: Label of void pixels, which come back as `VOID`; None if there
+            are none.
+
+    Raises:
+        ValueError: If they are no integers, or a label is neither a class nor void.
+    """
     value = value if tf.is_tensor(value) else np.asarray(value)
     dtype = keras.backend.standardize_dtype(value.dtype)
     if "int" not in dtype:
         raise ValueError(f"Labels must be integers. Received dtype {dtype}.")
-    if not tf.is_symbolic_tensor(value):
-        array = np.asarray(value)
+    symbolic = tf.is_symbolic_tensor(value)
+    value = tf.cast(value, tf.int64)  # first: 8 bits cannot hold every bound
+    if ignore_class is not None:
+        value = tf.where(value == ignore_class, tf.constant(VOID, tf.int64), value)
+    if not symbolic:
+        array = value.numpy()
         if array.size == 0:
             raise ValueError(f"The labels are empty. Received shape {array.shape}.")
-        if array.min() < 0 or (classes is not None and array.max() >= classes):
-            limit = "" if classes is None else f" and below {classes}"
+        array = array if ignore_class is None else array[array != VOID]
+        if array.size and (
+            array.min() < 0 or (num_classes is not None and array.max() >= num_classes)
+        ):
+            limit = "" if num_classes is None else f" and below {num_classes}"
+            void = "" if ignore_class is None else f", or {ignore_class} for void"
             raise ValueError(
-                f"Labels must be at least 0{limit}. "
-                f"Received labels from {array.min()} to {array.max()}."
+                f"Labels must be at least 0{limit}{void}. Received labels from "
+                f"{array.min()} to {array.max()}. Void pixels have a label of their "
+                "own: pass it as `ignore_class`."
             )
-    return tf.cast(value, tf.int64)
+    return value
 
 
 def image_shape_of(data: Any) -> tuple[int, int, int] | None:
@@ -162,7 +188,7 @@ def pair_dataset(data: Any, y: Any = None) -> Any:
     )
 
 
-def labelled_dataset(data: Any, y: Any, classes: int | None) -> Any:
+def labelled_dataset(data: Any, y: Any, num_classes: int | None) -> Any:
     """Checks images with integer labels (x, y); as `pair_dataset` does for pairs.
 
     Labels have to lie in [0, classes); None, for a model that has seen no image
@@ -171,14 +197,14 @@ def labelled_dataset(data: Any, y: Any, classes: int | None) -> Any:
     if not isinstance(data, tf.data.Dataset):
         if y is not None:
             images("x", data)
-            labels(y, classes)
+            labels(y, num_classes)
         return data
     x, y = _two_parts(data, "(x, y)")
     image_spec("x", x.shape, x.dtype)
     if not y.dtype.is_integer:
         raise ValueError(f"Labels must be integers. Received dtype {y.dtype.name}.")
     return _mapped(
-        data, lambda x, y: (_assert_images("x", x), _assert_labels(y, classes))
+        data, lambda x, y: (_assert_images("x", x), _assert_labels(y, num_classes))
     )
 
 
@@ -237,8 +263,8 @@ def _assert_images(name: str, x: tf.Tensor) -> tf.Tensor:
     return _assert(x, (low >= 0) & (high <= 1), message, low, "to", high)
 
 
-def _assert_labels(y: tf.Tensor, classes: int | None) -> tf.Tensor:
+def _assert_labels(y: tf.Tensor, num_classes: int | None) -> tf.Tensor:
     low, high = tf.reduce_min(y), tf.reduce_max(y)
-    below = y.dtype.max if classes is None else classes
+    below = y.dtype.max if num_classes is None else num_classes
     message = f"Labels must be at least 0 and below {below}. Received labels from"
     return _assert(y, (low >= 0) & (high < below), message, low, "to", high)

@@ -147,10 +147,10 @@ class CertificationReport:
     def _least_mean_iou(self, radius: float) -> float:
         sure = (self.radius >= radius) & (self.prediction != ABSTAIN)
         labelled = np.bincount(self.labels.ravel())
-        classes = len(labelled)
+        num_classes = len(labelled)
 
         def count(classes_there: np.ndarray) -> np.ndarray:
-            return np.bincount(classes_there, minlength=classes)[:classes]
+            return np.bincount(classes_there, minlength=num_classes)[:num_classes]
 
         kept = count(self.labels[sure & self.right])
         union = labelled + count(self.prediction[sure]) - kept

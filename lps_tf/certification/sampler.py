@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from lps_tf.certification.statistics import Rule
 from lps_tf.sets import latent
-from lps_tf.sets.perturbation_set import Conditioned, PerturbationSet
+from lps_tf.sets.perturbation_set import PerturbationSet
+from lps_tf.sets.protocol import Conditioned
 
 #: Noise comes in blocks of this many draws, each with a seed of its own, and whether
 #: to stop is decided at multiples of it. It divides the usual numbers of draws.
@@ -181,7 +182,7 @@ class Draws:
 
     def _count(self, logits: tf.Tensor, used: tf.Tensor) -> tf.Tensor:
         """Counts (units, ..., classes) of the first `used` draws of each unit."""
-        pixels, classes = tf.shape(logits)[1:-1], tf.shape(logits)[-1]
+        pixels, num_classes = tf.shape(logits)[1:-1], tf.shape(logits)[-1]
         grid = (self.units, self.unit, -1)
         answers = tf.reshape(tf.argmax(logits, -1, tf.int32), grid)
         broken = tf.reshape(tf.reduce_any(tf.math.is_nan(logits), -1), grid)
@@ -191,12 +192,12 @@ class Draws:
         # memory as the logits.
         size = tf.reduce_prod(pixels)
         place = tf.range(self.units)[:, None] * size + tf.range(size)
-        place = place[:, None] * classes + answers
+        place = place[:, None] * num_classes + answers
         place = tf.where(counted[..., None] & ~broken, place, -1)
         counts = tf.math.unsorted_segment_sum(
-            tf.ones_like(place), place, self.units * size * classes
+            tf.ones_like(place), place, self.units * size * num_classes
         )
-        return tf.reshape(counts, tf.concat([[self.units], pixels, [classes]], 0))
+        return tf.reshape(counts, tf.concat([[self.units], pixels, [num_classes]], 0))
 
     def run(
         self,

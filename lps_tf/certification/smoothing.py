@@ -240,10 +240,10 @@ class SmoothedClassifier:
 
     def answer(self, counts: tf.Tensor, alpha: Any) -> tf.Tensor:
         """Answers for counts (..., classes) of an image, int64; see `predict`."""
-        counts, classes = tf.math.top_k(counts, 2)
+        counts, top_classes = tf.math.top_k(counts, 2)
         p_values = statistics.binomial_test(counts[..., 0], counts[..., 1])
         sure = statistics.reject_by_p(p_values, alpha, self.correction)
-        return tf.where(sure, tf.cast(classes[..., 0], tf.int64), ABSTAIN)
+        return tf.where(sure, tf.cast(top_classes[..., 0], tf.int64), ABSTAIN)
 
     def predict_one(
         self, image: tf.Tensor, n: Any, alpha: Any, seed: Any, index: Any

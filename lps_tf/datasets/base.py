@@ -21,7 +21,7 @@ class PairData:
 
     name: str
     image_shape: tuple[int, int, int]
-    classes: int
+    num_classes: int
     train_pairs: tf.data.Dataset
     val_pairs: tf.data.Dataset
     test_pairs: tf.data.Dataset

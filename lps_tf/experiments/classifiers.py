@@ -149,8 +149,8 @@ def network(settings: ClassifierSettings, data: PairData) -> keras.Model:
     """The classifier, not trained."""
     make, sizes = getattr(classifiers, settings.network), settings.sizes
     if settings.network != "Unet":  # which takes images of any size
-        return make(data.image_shape, data.classes, **sizes)
-    model = make(data.classes, **sizes)
+        return make(data.image_shape, data.num_classes, **sizes)
+    model = make(data.num_classes, **sizes)
     model.build((None, *data.image_shape))
     return model
 

@@ -100,7 +100,7 @@ class _Demo:
         # One network serves all five classifiers in turn, so that what TensorFlow
         # compiles for it is compiled once.
         keras.utils.set_random_seed(settings.seed)
-        self._network = small_cnn(self.data.image_shape, self.data.classes)
+        self._network = small_cnn(self.data.image_shape, self.data.num_classes)
         self._start = self._network.get_weights()
         self._set: lps.PerturbationSet | None = None
 

@@ -12,7 +12,7 @@ from lps_tf.networks.unet import UnetDecoder, UnetEncoder
 
 def small_cnn(
     image_shape: Sequence[int],
-    classes: int,
+    num_classes: int,
     filters: Sequence[int] = (16, 32),
     units: int = 128,
 ) -> keras.Model:
@@ -20,7 +20,7 @@ def small_cnn(
 
     Args:
         image_shape: (height, width, channels).
-        classes: number of classes, the length of the logits.
+        num_classes: number of classes, the length of the logits.
         filters: width of each convolution.
         units: width of the dense layer.
 
@@ -32,18 +32,18 @@ def small_cnn(
         layers.append(keras.layers.Conv2D(width, 4, 2, "same", activation="relu"))
     layers += [keras.layers.Flatten(), keras.layers.Dense(units, "relu")]
     # Logits stay float32 under mixed precision: losses and bounds depend on them.
-    layers.append(keras.layers.Dense(classes, dtype="float32"))
+    layers.append(keras.layers.Dense(num_classes, dtype="float32"))
     return keras.Sequential(layers, name="small_cnn")
 
 
 def mnist_conv(
-    image_shape: Sequence[int] = (28, 28, 1), classes: int = 10, units: int = 1024
+    image_shape: Sequence[int] = (28, 28, 1), num_classes: int = 10, units: int = 1024
 ) -> keras.Model:
     """The paper's classifier of digits: two 4x4 convolutions of stride 2.
 
     Args:
         image_shape: (height, width, channels), sides multiples of 4.
-        classes: number of classes, the length of the logits.
+        num_classes: number of classes, the length of the logits.
         units: width of the dense layer.
 
     Returns:
@@ -58,13 +58,13 @@ def mnist_conv(
     layers.append(keras.layers.Permute((3, 1, 2)))
     layers.append(keras.layers.Flatten())
     layers.append(dense(units, activation="relu", name="5"))
-    layers.append(dense(classes, dtype="float32", name="7"))
+    layers.append(dense(num_classes, dtype="float32", name="7"))
     return keras.Sequential(layers, name="mnist_conv_classifier")
 
 
 def wide_resnet(
     image_shape: Sequence[int] = (32, 32, 3),
-    classes: int = 10,
+    num_classes: int = 10,
     depth: int = 28,
     width: int = 10,
     mean: Sequence[float] = (0.4914, 0.4822, 0.4465),
@@ -74,7 +74,7 @@ def wide_resnet(
 
     Args:
         image_shape: (height, width, channels).
-        classes: number of classes, the length of the logits.
+        num_classes: number of classes, the length of the logits.
         depth: number of layers, 6 n + 4.
         width: factor on the channels 16, 32 and 64.
         mean: of each channel, subtracted first.
@@ -106,7 +106,7 @@ def wide_resnet(
             y = _same_conv(_norm_relu(y, f"{name}_bn2"), filters, 1, f"{name}_conv2")
             x = keras.layers.Add()([x, y])
     x = keras.layers.GlobalAveragePooling2D()(_norm_relu(x, "bn1"))
-    logits = dense(classes, dtype="float32", name="fc")(x)
+    logits = dense(num_classes, dtype="float32", name="fc")(x)
     return keras.Model(inputs, logits, name=f"wide_resnet_{depth}_{width}")
 
 
@@ -115,22 +115,22 @@ class Unet(keras.Model):
     """The paper's segmenter, for images of any size: logits of every pixel.
 
     Args:
-        classes: number of classes.
+        num_classes: number of classes.
         channels: of the levels, two or more; five in the paper.
         **kwargs: of `keras.Model`.
     """
 
     def __init__(
         self,
-        classes: int = 36,
+        num_classes: int = 36,
         channels: Sequence[int] = (64, 128, 256, 512, 1024),
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.classes = classes
+        self.num_classes = num_classes
         self.channels = tuple(channels)
         self.encoder = UnetEncoder(channels)
-        self.decoder = UnetDecoder(channels, extra=0, outputs=classes)
+        self.decoder = UnetDecoder(channels, extra=0, outputs=num_classes)
 
     def build(self, input_shape: Sequence[int]) -> None:
         """Makes the weights for images (batch, height, width, channels)."""
@@ -147,7 +147,7 @@ class Unet(keras.Model):
     @property
     def output_shape(self) -> tuple:
         """(None, None, None, classes)."""
-        return (None, None, None, self.classes)
+        return (None, None, None, self.num_classes)
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """(batch, height, width, channels) to (batch, height, width, classes)."""
@@ -156,10 +156,18 @@ class Unet(keras.Model):
     def get_config(self) -> dict:
         """The constructor's arguments."""
         return {
-            "classes": self.classes,
+            "num_classes": self.num_classes,
             "channels": self.channels,
             "name": self.name,
         }
+
+    @classmethod
+    def from_config(cls, config: dict) -> "Unet":
+        """The inverse of `get_config`."""
+        config = dict(config)
+        if "classes" in config:  # saved before version 0.2
+            config["num_classes"] = config.pop("classes")
+        return cls(**config)
 
 
 def _he() -> keras.initializers.Initializer:

@@ -12,7 +12,8 @@ from lps_tf.perturbations import scheduler
 from lps_tf.perturbations.losses import cross_entropy, predictions
 from lps_tf.perturbations.scheduler import AttackResult
 from lps_tf.sets import latent
-from lps_tf.sets.perturbation_set import Conditioned, PerturbationSet
+from lps_tf.sets.perturbation_set import PerturbationSet
+from lps_tf.sets.protocol import Conditioned
 from lps_tf.sets.search import Rule, State, initial, search
 
 
@@ -43,7 +44,7 @@ class LatentAttack:
         self.steps = steps
         self.restarts = checks.count("restarts", restarts)
         self.seed = seed
-        self._seeds = latent.Seeds(seed)
+        self._seeds = latent.Keys(seed)
 
     @property
     def objective(self) -> Callable:

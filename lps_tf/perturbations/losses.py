@@ -6,7 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from lps_tf.sets.perturbation_set import Conditioned, PerturbationSet
+from lps_tf.sets.perturbation_set import PerturbationSet
+from lps_tf.sets.protocol import Conditioned
 from lps_tf.sets.search import Objective
 
 
@@ -40,16 +41,16 @@ def difference_of_logits_ratio(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     Returns:
         (batch, ...); positive where the answer is wrong.
     """
-    classes = logits.shape[-1]
+    num_classes = logits.shape[-1]
     y = tf.argmax(y, -1) if soft(y) else y
 
     def without(logits: tf.Tensor, which: tf.Tensor) -> tf.Tensor:
         # Finite, because 0 * infinity would be NaN in a gradient.
-        return logits - 1e9 * tf.one_hot(which, classes)
+        return logits - 1e9 * tf.one_hot(which, num_classes)
 
-    own = tf.reduce_sum(logits * tf.one_hot(y, classes), -1)
+    own = tf.reduce_sum(logits * tf.one_hot(y, num_classes), -1)
     margin = tf.reduce_max(without(logits, y), -1) - own
-    if classes < 3:
+    if num_classes < 3:
         return margin
     rest = without(logits, tf.argmax(logits, -1))
     third = tf.reduce_max(without(rest, tf.argmax(rest, -1)), -1)

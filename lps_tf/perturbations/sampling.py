@@ -5,7 +5,8 @@ import tensorflow as tf
 
 from lps_tf._internal import checks
 from lps_tf.sets import latent
-from lps_tf.sets.perturbation_set import Conditioned, PerturbationSet
+from lps_tf.sets.perturbation_set import PerturbationSet
+from lps_tf.sets.protocol import Conditioned
 
 
 class LatentAugmentation:
@@ -31,7 +32,7 @@ class LatentAugmentation:
     ):
         self.perturbation_set = perturbation_set
         self.radius = perturbation_set.require_radius(radius)
-        self._seeds = latent.Seeds(seed)
+        self._seeds = latent.Keys(seed)
 
     def __call__(
         self,
@@ -74,7 +75,7 @@ class LatentNoise:
         self.perturbation_set = perturbation_set
         self.sigma = checks.positive("sigma", sigma)
         self.views = checks.count("views", views)
-        self._seeds = latent.Seeds(seed)
+        self._seeds = latent.Keys(seed)
 
     def __call__(
         self,

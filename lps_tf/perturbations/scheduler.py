@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from lps_tf._internal import checks
 from lps_tf.perturbations.losses import all_wrong, cross_entropy, over_image
-from lps_tf.sets.perturbation_set import Conditioned, PerturbationSet
+from lps_tf.sets.perturbation_set import PerturbationSet
+from lps_tf.sets.protocol import Conditioned
 from lps_tf.sets.search import search
 
 

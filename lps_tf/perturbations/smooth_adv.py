@@ -11,7 +11,8 @@ from lps_tf.perturbations.losses import all_wrong, cross_entropy, over_image
 from lps_tf.perturbations.pgd import LatentPGD
 from lps_tf.perturbations.sampling import noises
 from lps_tf.sets import latent
-from lps_tf.sets.perturbation_set import Conditioned, PerturbationSet
+from lps_tf.sets.perturbation_set import PerturbationSet
+from lps_tf.sets.protocol import Conditioned
 
 
 def _smoothed(

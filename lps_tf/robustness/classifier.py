@@ -188,7 +188,7 @@ class RobustClassifier(CheckedModel):
         """What becomes of a batch, (views, batch, ...); None without a perturbation."""
         if self.perturbation is None:
             return None
-        seed = self._next_seed(training)
+        seed = self._next_key(training)
         if not training:
             return self._views(x, y, seed)
         clean = tf.cast(
@@ -217,10 +217,10 @@ class RobustClassifier(CheckedModel):
         views = tf.stop_gradient(self.perturbation(self.classifier, x, y, **keywords))
         return views if views.shape.rank > x.shape.rank else views[None]
 
-    def _next_seed(self, training: bool) -> tf.Tensor:
+    def _next_key(self, training: bool) -> tf.Tensor:
         place = 0 if training else 1
         self._draws.assign_add(tf.one_hot(place, 2, dtype=tf.int32))
-        return latent.replica_seed(tf.stack([self._draws.value[place], place]))
+        return latent.replica_key(tf.stack([self._draws.value[place], place]))
 
     # Steps.
 
@@ -330,7 +330,7 @@ class _Logs:
     """
 
     def __init__(
-        self, metrics: Sequence[str | keras.metrics.Metric], classes: int | None
+        self, metrics: Sequence[str | keras.metrics.Metric], num_classes: int | None
     ):
         self.chosen = list(metrics)
         self.loss = keras.metrics.Mean(name="loss")
@@ -339,7 +339,7 @@ class _Logs:
             for prefix in ("clean", "robust")
         }
         self.metrics = {
-            prefix: [_copy(metric, prefix, classes) for metric in metrics]
+            prefix: [_copy(metric, prefix, num_classes) for metric in metrics]
             for prefix in self.losses
         }
 
@@ -373,18 +373,20 @@ class _Logs:
 
 
 def _copy(
-    metric: str | keras.metrics.Metric, prefix: str, classes: int | None
+    metric: str | keras.metrics.Metric, prefix: str, num_classes: int | None
 ) -> keras.metrics.Metric:
     if metric in ("accuracy", "acc"):
         metric = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
     elif metric == "mean_iou":
-        if classes is None:
+        if num_classes is None:
             raise ValueError(
                 'The metric "mean_iou" has to know the number of classes: build the '
                 "classifier first, or pass keras.metrics.MeanIoU(num_classes, "
                 "sparse_y_pred=False). Received: a classifier that is not built"
             )
-        metric = keras.metrics.MeanIoU(classes, sparse_y_pred=False, name="mean_iou")
+        metric = keras.metrics.MeanIoU(
+            num_classes, sparse_y_pred=False, name="mean_iou"
+        )
     metric = keras.metrics.get(metric)
     if not isinstance(metric, keras.metrics.Metric):
         raise ValueError(

@@ -65,7 +65,7 @@ def evaluate_robustness(
         radii = sorted({checks.positive("radii", radius) for radius in radii})
     settings = _settings(classifier, data, attack, radii, limit) if directory else {}
     finished = Finished(directory, settings)
-    score = scorer(classifier, data.classes)
+    score = scorer(classifier, data.num_classes)
 
     def alone(batches: Iterator[Batch]) -> Iterator[Scores]:
         return (score([x], y) for _, x, y in batches)
@@ -164,7 +164,7 @@ def _settings(
     """What results depend on, beside the images, which are compared one by one."""
     settings = {
         "classifier": files.digest(*classifier.get_weights()),
-        "data set": [data.name, data.image_shape, data.classes],
+        "data set": [data.name, data.image_shape, data.num_classes],
         "limit": limit,
         "version of lps_tf": __version__,
     }

@@ -32,21 +32,21 @@ class Scores(NamedTuple):
 Scorer = Callable[[Iterable[tf.Tensor], tf.Tensor], Scores]
 
 
-def scorer(classifier: keras.layers.Layer, classes: int) -> Scorer:
+def scorer(classifier: keras.layers.Layer, num_classes: int) -> Scorer:
     """A function that scores versions of images, compiled once.
 
     Args:
         classifier: a classifier or segmenter.
-        classes: number of classes that labels and logits must have.
+        num_classes: number of classes that labels and logits must have.
     """
 
     @tf.function(autograph=False, reduce_retracing=True)
     def predict(x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         logits = tf.cast(classifier(x, training=False), tf.float32)
-        if logits.shape.rank != y.shape.rank + 1 or logits.shape[-1] != classes:
+        if logits.shape.rank != y.shape.rank + 1 or logits.shape[-1] != num_classes:
             raise ValueError(
-                f"The classifier must give logits of {classes} classes for labels of "
-                f"shape {tuple(y.shape)}. Received: logits of shape "
+                f"The classifier must give logits of {num_classes} classes for labels "
+                f"of shape {tuple(y.shape)}. Received: logits of shape "
                 f"{tuple(logits.shape)}"
             )
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits)
@@ -54,7 +54,7 @@ def scorer(classifier: keras.layers.Layer, classes: int) -> Scorer:
         return tf.reduce_mean(losses, inner), tf.argmax(logits, -1)
 
     def score(versions: Iterable[tf.Tensor], y: tf.Tensor) -> Scores:
-        y = checks.labels(y, classes)
+        y = checks.labels(y, num_classes)
         label = y.numpy()
         inner = tuple(range(1, label.ndim))
         scores = []
@@ -62,19 +62,19 @@ def scorer(classifier: keras.layers.Layer, classes: int) -> Scorer:
             loss, answer = (v.numpy() for v in predict(checks.images("x", x), y))
             confusion = np.zeros((len(label), 0, 0), np.int64)
             if inner:
-                confusion = _confusion(label, answer, classes)
+                confusion = _confusion(label, answer, num_classes)
             scores.append((loss, (label == answer).mean(inner), confusion))
         return Scores(*(np.stack(values) for values in zip(*scores, strict=True)))
 
     return score
 
 
-def _confusion(label: np.ndarray, answer: np.ndarray, classes: int) -> np.ndarray:
+def _confusion(label: np.ndarray, answer: np.ndarray, num_classes: int) -> np.ndarray:
     """Counts of pixels (batch, label, answer) of maps (batch, height, width)."""
     image = np.arange(len(label)).reshape(-1, 1, 1)
-    cell = (image * classes + label) * classes + answer
-    counts = np.bincount(cell.ravel(), minlength=len(label) * classes**2)
-    return counts.reshape(-1, classes, classes)
+    cell = (image * num_classes + label) * num_classes + answer
+    counts = np.bincount(cell.ravel(), minlength=len(label) * num_classes**2)
+    return counts.reshape(-1, num_classes, num_classes)
 
 
 def mean_iou(confusion: np.ndarray) -> float | None:

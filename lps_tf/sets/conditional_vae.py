@@ -276,7 +276,7 @@ class ConditionalVAE(CheckedModel):
         """The two terms of the objective at one posterior draw, each (batch,)."""
         prior = self.prior(x, training=training)
         posterior = self.posterior(x, x_perturbed, training=training)
-        z = latent.draw(posterior, self.next_seed())
+        z = latent.draw(posterior, self.next_key())
         features = self.generator.condition(tf.cast(x, tf.float32), training=training)
         image = self.generator.decode(features, z, training=training)
         target = tf.cast(x_perturbed, tf.float32)
@@ -296,10 +296,10 @@ class ConditionalVAE(CheckedModel):
             self._variance.assign(0.9 * self._variance + 0.1 * variance)
         return likelihood.reconstruction(image, target, variance)
 
-    def next_seed(self) -> tf.Tensor:
+    def next_key(self) -> tf.Tensor:
         """A fresh seed of the set's own draws, two int32."""
         self._draws.assign_add(1)
-        return latent.replica_seed(tf.stack([self.seed, self._draws.value]))
+        return latent.replica_key(tf.stack([self.seed, self._draws.value]))
 
     def _track(self, beta: Any, reconstruction: tf.Tensor, kl: tf.Tensor) -> dict:
         values = {

@@ -76,12 +76,12 @@ def ascent_direction(
     return value, rest, unit(gradient)
 
 
-def next_seed(generator: keras.random.SeedGenerator) -> tf.Tensor:
+def next_key(generator: keras.random.SeedGenerator) -> tf.Tensor:
     """A fresh pair of int32 for TensorFlow's stateless functions."""
-    return replica_seed(tf.cast(generator.next(), tf.int32))
+    return replica_key(tf.cast(generator.next(), tf.int32))
 
 
-def replica_seed(seed: tf.Tensor) -> tf.Tensor:
+def replica_key(seed: tf.Tensor) -> tf.Tensor:
     """The seed, made another one on each replica of a distribution strategy."""
     context = tf.distribute.get_replica_context()
     if context is not None and context.num_replicas_in_sync > 1:
@@ -89,7 +89,7 @@ def replica_seed(seed: tf.Tensor) -> tf.Tensor:
     return seed
 
 
-class Seeds:
+class Keys:
     """Seeds for the draws of calls: those given, or one's own next ones.
 
     Args:
@@ -103,7 +103,7 @@ class Seeds:
     def __call__(self, given: tf.Tensor | None) -> tf.Tensor:
         """Two int32."""
         if given is None:
-            return next_seed(self._generator)
+            return next_key(self._generator)
         return fold_in(given, self._seed)
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,14 +11,7 @@ import tensorflow as tf
 from lps_tf._internal import checks, files
 from lps_tf.sets import calibration, latent
 from lps_tf.sets.conditional_vae import ConditionalVAE
-
-
-class Conditioned(NamedTuple):
-    """What depends on x alone: enough to decode any latent of its ball."""
-
-    mean: tf.Tensor  # (batch, latent_dim), of the prior
-    std: tf.Tensor  # (batch, latent_dim), of the prior
-    features: Any  # of the generator: a tensor or a structure of tensors
+from lps_tf.sets.protocol import Conditioned
 
 
 @keras.saving.register_keras_serializable("lps_tf")
@@ -218,7 +211,7 @@ class PerturbationSet(ConditionalVAE):
         radius = self.require_radius(radius)
         draws = 1 if num_samples is None else checks.count("num_samples", num_samples)
         conditioned = self.condition(x)
-        seeds = self.next_seed() if seed is None else [0, seed]
+        seeds = self.next_key() if seed is None else [0, seed]
         shape = (tf.shape(conditioned.mean)[0], self.latent_dim)
         images = []
         for key in tf.unstack(latent.split(seeds, draws)):

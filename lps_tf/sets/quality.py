@@ -14,7 +14,8 @@ from lps_tf._internal import checks, files
 from lps_tf._internal.progress import progress
 from lps_tf.sets import latent
 from lps_tf.sets.likelihoods import Bernoulli
-from lps_tf.sets.perturbation_set import Conditioned, PerturbationSet
+from lps_tf.sets.perturbation_set import PerturbationSet
+from lps_tf.sets.protocol import Conditioned
 
 _TABLE = (
     ("pairs", "pairs"),

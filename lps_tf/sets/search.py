@@ -11,7 +11,8 @@ from typing import Any
 import tensorflow as tf
 
 from lps_tf.sets import latent
-from lps_tf.sets.perturbation_set import Conditioned, PerturbationSet
+from lps_tf.sets.perturbation_set import PerturbationSet
+from lps_tf.sets.protocol import Conditioned
 
 State = dict[str, tf.Tensor]
 

@@ -64,21 +64,21 @@ def test_nothing_certified_is_a_report_too():
     nothing.plot()
 
 
-def maps(seed=0, images=3, size=4, classes=3):
+def maps(seed=0, images=3, size=4, num_classes=3):
     """Maps of labels, and certificates that are right more often than not."""
     random = np.random.default_rng(seed)
     shape = (images, size, size)
-    labels = random.integers(0, classes, shape)
+    labels = random.integers(0, num_classes, shape)
     prediction = np.where(random.random(shape) < 0.7, labels, 0)
     prediction = np.where(random.random(shape) < 0.2, -1, prediction)
     radius = np.where(prediction < 0, 0, random.uniform(0, 1, shape))
     return labels, prediction, radius
 
 
-def mean_iou(labels, prediction, classes):
+def mean_iou(labels, prediction, num_classes):
     """By its definition, over the classes that have labels."""
     values = []
-    for c in range(classes):
+    for c in range(num_classes):
         union = ((labels == c) | (prediction == c)).sum()
         if (labels == c).any():
             values.append(((labels == c) & (prediction == c)).sum() / union)

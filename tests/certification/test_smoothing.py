@@ -266,8 +266,8 @@ def test_pixels_are_certified_at_a_share_of_alpha(tiny_set, images):
     for certificate in found.values():
         assert certificate.prediction.shape == (6, 2, 3)
         assert certificate.samples.shape == (6,)
-        classes = np.broadcast_to([[0, 1, 0], [-1, 0, 1]], (6, 2, 3))
-        np.testing.assert_array_equal(certificate.prediction, classes)
+        num_classes = np.broadcast_to([[0, 1, 0], [-1, 0, 1]], (6, 2, 3))
+        np.testing.assert_array_equal(certificate.prediction, num_classes)
         assert (certificate.radius[:, 1, 0] == 0).all()  # where it abstains
         assert certificate.prediction.dtype == np.int64
     # The same draws, so the hits are the same; only the level is another.

@@ -71,7 +71,7 @@ def test_another_seed_splits_otherwise():
 @pytest.mark.parametrize("source, shape", [("rts", (42, 42, 1)), ("linf", (28, 28, 1))])
 def test_shapes_and_ranges(source, shape):
     data = whole(source)
-    assert data.image_shape == shape and data.classes == 10
+    assert data.image_shape == shape and data.num_classes == 10
     assert data.name.startswith("digits (scikit-learn, 8x8 enlarged to 28x28)")
     for name, size in SIZES.items():
         draws = 1 if name == "train" else 2

@@ -187,7 +187,7 @@ def models(data):
     pset = lps.PerturbationSet.from_network("mnist_fc", latent_dim=2)
     pset.compile(keras.optimizers.Adam(1e-3))
     classifier = lps.networks.classifiers.small_cnn(
-        data.image_shape, data.classes, filters=(4,), units=8
+        data.image_shape, data.num_classes, filters=(4,), units=8
     )
     robust = lps.RobustClassifier(classifier)
     robust.compile(keras.optimizers.Adam(2e-2))

@@ -240,7 +240,7 @@ def test_other_aspect_ratios_within_a_pair_are_told_and_rounding_is_not(tmp_path
 def test_folders_are_classes(tmp_path):
     names = [f"{c}/deep/{i}" for i in range(10) for c in ("b", "a", "10", "9")]
     data = small(*dataset(tmp_path, names))
-    assert data.class_names == ("10", "9", "a", "b") and data.classes == 4
+    assert data.class_names == ("10", "9", "a", "b") and data.num_classes == 4
     for part in (data.train, data.val, data.test, data.test_groups):
         x, y = columns(part)
         number = told(x)[:, 0] if x.ndim == 5 else told(x)
@@ -251,7 +251,7 @@ def test_folders_are_classes(tmp_path):
 
 def test_without_folders_there_is_one_class(tmp_path):
     data = small(*dataset(tmp_path, [str(i) for i in range(12)]))
-    assert data.class_names == () and data.classes == 1
+    assert data.class_names == () and data.num_classes == 1
     assert set(columns(data.train)[1]) == {0}
     assert data.perturbations == ()
     assert data.name == "pairs of clean and dark"
@@ -262,7 +262,7 @@ def test_images_outside_of_class_folders_are_named(tmp_path):
     with pytest.warns(UserWarning, match="1 of 13 clean images.*top.png") as caught:
         data = small(*folders)
     assert caught[0].filename == inspect.getfile(small)
-    assert data.class_names == () and data.classes == 1
+    assert data.class_names == () and data.num_classes == 1
 
 
 def test_common_names_of_versions_are_the_perturbations(tmp_path):

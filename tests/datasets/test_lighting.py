@@ -194,7 +194,7 @@ def test_both_sources_give_the_same_structures(data_dir, tmp_path):
     photographed = multi_illumination(5, batch_size=2, data_dir=data_dir)
     numbers = {"height": 125, "width": 187, "train": 2, "val": 1, "test": 1}
     drawn = scenes(**numbers, batch_size=2, data_dir=tmp_path)
-    assert photographed.classes == 36 and drawn.classes == 10
+    assert photographed.num_classes == 36 and drawn.num_classes == 10
     assert drawn.name == "rendered scenes (25 lights), 125x187"
     assert photographed.image_shape == drawn.image_shape == (125, 187, 3)
     assert photographed.perturbations == drawn.perturbations
@@ -466,7 +466,7 @@ def test_a_set_learns_from_scenes(lit, small_dir):
 @pytest.mark.slow
 def test_a_segmenter_learns_from_scenes(lit, small_dir):
     data = scenes(**lit, batch_size=2, data_dir=small_dir)
-    segmenter = lps.networks.classifiers.Unet(data.classes, channels=(4, 4, 4))
+    segmenter = lps.networks.classifiers.Unet(data.num_classes, channels=(4, 4, 4))
     robust = lps.RobustClassifier(segmenter)
     robust.compile(keras.optimizers.Adam(1e-3), run_eagerly=True)
     history = robust.fit(

@@ -170,7 +170,7 @@ def test_no_image_is_in_two_splits():
 
 def test_batches_have_the_promised_shapes():
     found = data()
-    assert found.image_shape == (6, 8, 1) and found.classes == 3
+    assert found.image_shape == (6, 8, 1) and found.num_classes == 3
     for x, x_perturbed in found.train_pairs:
         assert x.shape == x_perturbed.shape == (4, 6, 8, 1)
     versions, y = next(iter(found.test_groups))

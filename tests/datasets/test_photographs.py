@@ -28,10 +28,10 @@ def prepare(name, features, splits, data_dir, config=None):
     )
 
 
-def images_with_labels(n, shape, classes, seed):
+def images_with_labels(n, shape, num_classes, seed):
     random = np.random.RandomState(seed)
     images = random.randint(0, 256, (n, *shape)).astype(np.uint8)
-    return {"image": images, "label": random.randint(0, classes, n)}
+    return {"image": images, "label": random.randint(0, num_classes, n)}
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_corrupted_cifar10_holds_out_whole_images(cifar, data_dir):
     assert sum(len(y) for _, y in cifar.val) == 2  # 1 in 50
     assert sum(len(x) for x, _ in cifar.val_pairs) == 2 * 12
     assert int(cifar.train.cardinality()) == 98 // 8
-    assert cifar.perturbations == corruptions.PAPER and cifar.classes == 10
+    assert cifar.perturbations == corruptions.PAPER and cifar.num_classes == 10
     # Test images, and each version is that corruption of that image.
     clean = {image.tobytes(): y for image, y in stored("cifar10", "test", data_dir)}
     count = 0
@@ -166,7 +166,7 @@ def test_the_published_corruptions_are_read_by_our_names(tmp_path):
 @pytest.mark.slow
 def test_photos_give_the_same_structures_as_cifar10(cifar, tmp_path):
     photos = lps.datasets.photos(batch_size=8, patches=(3, 1, 2), data_dir=tmp_path)
-    assert "photo patches (scikit-image)" in photos.name and photos.classes == 11
+    assert "photo patches (scikit-image)" in photos.name and photos.num_classes == 11
     assert photos.class_names[:2] == ("astronaut", "cat")
     for name in ("train_pairs", "val_pairs", "train", "train_perturbed", "test_groups"):
         one, other = (getattr(data, name).element_spec for data in (photos, cifar))
@@ -194,7 +194,7 @@ def test_a_set_and_a_classifier_train_on_photos(tmp_path):
     pset.compile(jit_compile=False)
     history = pset.fit(data.train_pairs, validation_data=data.val_pairs, verbose=0)
     assert np.isfinite(history.history["val_loss"]).all()
-    classifier = lps.networks.classifiers.small_cnn(data.image_shape, data.classes)
+    classifier = lps.networks.classifiers.small_cnn(data.image_shape, data.num_classes)
     robust = lps.RobustClassifier(classifier)
     robust.compile()
     history = robust.fit(data.train_perturbed, validation_data=data.val, verbose=0)

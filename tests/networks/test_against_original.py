@@ -143,7 +143,7 @@ CLASSIFIERS = {
         "classifier_wide_resnet",
         {"depth": 16, "width": 2},
     ),
-    "segmenter_unet": ("segmenter_unet", {"classes": 7}),
+    "segmenter_unet": ("segmenter_unet", {"num_classes": 7}),
 }
 
 

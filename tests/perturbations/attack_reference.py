@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 import lps_tf as lps
-from lps_tf.sets.perturbation_set import Conditioned
+from lps_tf.sets.protocol import Conditioned
 
 DIM, CLASSES = 3, 4
 

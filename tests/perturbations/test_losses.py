@@ -8,10 +8,10 @@ from lps_tf.perturbations import losses
 from lps_tf.perturbations.losses import all_wrong
 
 
-def logits_and_labels(classes, shape=(50,)):
-    random = np.random.RandomState(classes)
-    logits = random.normal(size=(*shape, classes)).astype(np.float32)
-    return logits, random.randint(classes, size=shape)
+def logits_and_labels(num_classes, shape=(50,)):
+    random = np.random.RandomState(num_classes)
+    logits = random.normal(size=(*shape, num_classes)).astype(np.float32)
+    return logits, random.randint(num_classes, size=shape)
 
 
 def ratio(logits, y):
@@ -27,9 +27,9 @@ def each(function, logits, y):
 
 
 @pytest.mark.parametrize("shape", [(50,), (5, 4, 3)], ids=["images", "pixels"])
-@pytest.mark.parametrize("classes", [3, 4, 10])
-def test_the_ratio_is_the_formula_of_the_paper(classes, shape):
-    logits, y = logits_and_labels(classes, shape)
+@pytest.mark.parametrize("num_classes", [3, 4, 10])
+def test_the_ratio_is_the_formula_of_the_paper(num_classes, shape):
+    logits, y = logits_and_labels(num_classes, shape)
     found = losses.difference_of_logits_ratio(tf.constant(logits), tf.constant(y))
     np.testing.assert_allclose(found, each(ratio, logits, y), rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(found > 0, logits.argmax(-1) != y)
@@ -46,9 +46,9 @@ def test_the_ratio_of_two_classes_is_the_margin():
     np.testing.assert_allclose(found, logits[rows, 1 - y] - logits[rows, y], rtol=1e-6)
 
 
-@pytest.mark.parametrize("classes", [2, 3, 10])
-def test_gradients_of_the_ratio_are_finite_and_right(classes):
-    logits, y = logits_and_labels(classes, (20,))
+@pytest.mark.parametrize("num_classes", [2, 3, 10])
+def test_gradients_of_the_ratio_are_finite_and_right(num_classes):
+    logits, y = logits_and_labels(num_classes, (20,))
 
     def gradient(logits):
         logits = tf.constant(logits)
@@ -57,11 +57,11 @@ def test_gradients_of_the_ratio_are_finite_and_right(classes):
             value = losses.difference_of_logits_ratio(logits, tf.constant(y))
         return tape.gradient(value, logits).numpy()
 
-    function = ratio if classes > 2 else lambda z, y: z[1 - y] - z[y]
+    function = ratio if num_classes > 2 else lambda z, y: z[1 - y] - z[y]
     exact = logits.astype(np.float64)
     numeric = [
         (each(function, exact + h, y) - each(function, exact - h, y)) / 2e-6
-        for h in 1e-6 * np.eye(classes)
+        for h in 1e-6 * np.eye(num_classes)
     ]
     np.testing.assert_allclose(
         gradient(logits), np.transpose(numeric), rtol=1e-3, atol=1e-4

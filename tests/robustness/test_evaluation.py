@@ -42,7 +42,7 @@ def data_of(x, y, groups=None, batch=2, **kwargs):
     dataset = tf.data.Dataset.from_tensor_slices
     groups = {k: dataset((v, y)).batch(batch) for k, v in (groups or {}).items()}
     test = dataset((x, y)).batch(batch)
-    none |= {"name": "made by hand", "image_shape": x.shape[1:], "classes": CLASSES}
+    none |= {"name": "made by hand", "image_shape": x.shape[1:], "num_classes": CLASSES}
     return PairData(**{**none, "test": test, **groups, **kwargs})
 
 
@@ -431,7 +431,7 @@ def test_errors(longer):
     with pytest.raises(ValueError, match="no clean images"):
         evaluate(Pixels(), data_of(x, y, test=data.test.take(0)))
     with pytest.raises(ValueError, match="logits of 4 classes"):
-        evaluate(Pixels(), data_of(x, y, classes=4))
+        evaluate(Pixels(), data_of(x, y, num_classes=4))
     with pytest.raises(ValueError, match="logits of 3 classes for labels of shape"):
         evaluate(Pixels(segments=True), data)
     with pytest.raises(ValueError, match="below 3"):

@@ -336,15 +336,15 @@ def test_the_quantile_ends_at_zero_and_at_the_radius():
 # Seeds.
 
 
-def test_next_seed_differs_from_call_to_call_and_repeats_with_the_generator():
+def test_next_key_differs_from_call_to_call_and_repeats_with_the_generator():
     def seeds():
         generator = keras.random.SeedGenerator(0)
-        return [tuple(latent.next_seed(generator).numpy()) for _ in range(50)]
+        return [tuple(latent.next_key(generator).numpy()) for _ in range(50)]
 
     first = seeds()
     assert len(set(first)) == 50
     assert first == seeds()
-    assert latent.next_seed(keras.random.SeedGenerator(0)).dtype == tf.int32
+    assert latent.next_key(keras.random.SeedGenerator(0)).dtype == tf.int32
 
 
 REPLICAS = """
@@ -359,7 +359,7 @@ outside = keras.random.SeedGenerator(0)
 with strategy.scope():
     inside = keras.random.SeedGenerator(0)
 for generator in (inside, outside):
-    step = tf.function(lambda: latent.next_seed(generator))
+    step = tf.function(lambda: latent.next_key(generator))
     seeds = []
     for _ in range(4):
         results = strategy.experimental_local_results(strategy.run(step))

@@ -336,7 +336,7 @@ def test_the_digest_is_of_what_perturb_depends_on(tiny_set, images):
     pset.set_weights(tiny_set.get_weights())
     assert pset.digest() == tiny_set.digest()
     pset.radius = 1.5
-    pset.next_seed()  # counts a draw
+    pset.next_key()  # counts a draw
     assert pset.digest() == tiny_set.digest()
     weight = pset.generator.weights[0]
     weight.assign(weight + 1e-3)

@@ -102,7 +102,7 @@ def pair_data(
     return PairData(
         name=name,
         image_shape=tuple(train.images.shape[1:]),
-        classes=int(train.labels.max()) + 1,
+        num_classes=int(train.labels.max()) + 1,
         train_pairs=train_pairs,
         val_pairs=batched(*pairs(val, draws, 1_000_000)),
         test_pairs=batched(*pairs(test, draws, 2_000_000)),

@@ -41,7 +41,7 @@ def check_pairing(pairing: str) -> None:
 
 def grouped_data(
     name: str,
-    classes: int,
+    num_classes: int,
     groups: Groups,
     *,
     pairing: str,
@@ -56,7 +56,7 @@ def grouped_data(
 
     Args:
         name: of the source, shown in every report.
-        classes: number of classes.
+        num_classes: number of classes.
         groups: the stored images.
         pairing: name of the strategy of `pairing.PAIRINGS` for training pairs;
             validation and test pairs are x with each of its versions.
@@ -128,7 +128,7 @@ def grouped_data(
     return PairData(
         name=name,
         image_shape=image_shape,
-        classes=classes,
+        num_classes=num_classes,
         train_pairs=training(PAIRINGS[pairing](groups.train, seed), pair),
         val_pairs=fixed(all_pairs(groups.val), pair, batch_size),
         test_pairs=fixed(all_pairs(groups.test), pair, batch_size),

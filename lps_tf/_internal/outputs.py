@@ -1,0 +1,63 @@
+"""What a classifier predicts, in one form whatever its last layer is."""
+
+from typing import Any, Protocol
+
+import tensorflow as tf
+
+
+class Classifier(Protocol):
+    """What attacks, evaluation and certificates need: a Keras model, for instance."""
+
+    def __call__(self, x: Any, training: bool = False) -> Any:
+        """Predictions for images (batch, height, width, channels)."""
+        ...
+
+
+def logits(classifier: Classifier, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+    """The logits of a classifier or segmenter, float32, with at least two classes.
+
+    * One logit z, as of `Dense(1)` or a one-channel segmenter, becomes [0, z]: the
+      softmax of the two is 1 - sigmoid(z) and sigmoid(z), so labels are 0 and 1.
+    * Of a last layer with a softmax or sigmoid, it is what that activation was given,
+      which Keras keeps beside the result: of probabilities, gradients would vanish.
+
+    Args:
+        classifier: Any Keras model from images to one tensor.
+        x: Images, (batch, height, width, channels).
+        training: As in Keras.
+
+    Returns:
+        (batch, classes), or (batch, height, width, classes) of a segmenter.
+
+    Raises:
+        ValueError: If the classifier gives several outputs, or another shape.
+    """
+    output = classifier(x, training=training)
+    _require_one_tensor(output)
+    # Keras's own losses read the same attribute.
+    output = getattr(output, "_keras_logits", output)
+    if output.shape.rank not in (2, 4):
+        raise ValueError(
+            "The classifier must give logits (batch, classes), or (batch, height, "
+            f"width, classes) of a segmenter. Received: shape {tuple(output.shape)}. "
+            "Wrap it, for instance as `keras.Sequential([model, "
+            "keras.layers.Flatten()])` for a classifier's (batch, 1, 1, classes)."
+        )
+    output = tf.cast(output, tf.float32)
+    if output.shape[-1] == 1:
+        output = tf.concat([tf.zeros_like(output), output], -1)
+    return output
+
+
+def _require_one_tensor(output: Any) -> None:
+    if tf.is_tensor(output):
+        return
+    if isinstance(output, dict):
+        found, chosen = f"a dict of {sorted(output)}", f"[{sorted(output)[0]!r}]"
+    else:
+        found, chosen = f"{type(output).__name__} of {len(output)} outputs", "[0]"
+    raise ValueError(
+        f"The classifier must have one output, its logits. Received: {found}. Choose "
+        f"one, for instance `keras.Model(model.inputs, model.outputs{chosen})`, or "
+        f"with a function in a layer's `call` that returns `model(x){chosen}`."
+    )

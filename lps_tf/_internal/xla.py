@@ -1,0 +1,58 @@
+"""Whether XLA can compile a model: some operations have no form for it."""
+
+import re
+import warnings
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+# Models that were tried, with their outcome; they are not kept alive by it.
+_tried: "weakref.WeakKeyDictionary[Any, bool]" = weakref.WeakKeyDictionary()
+
+
+def can_compile(model: Any, function: Callable, *inputs: tf.TensorSpec) -> bool:
+    """Whether XLA compiles a function of a model and its gradient; warns if not.
+
+    The function is lowered for XLA, which says what operations it lacks, and never run.
+    The outcome is remembered for as long as the model lives.
+
+    Args:
+        model: A classifier or a set. `supports_jit = False`, Keras's own flag, is
+            taken as an answer.
+        function: Maps tensors of the inputs' shapes to a tensor.
+        *inputs: Shapes and dtypes, fully known; the gradient is taken of floating ones.
+    """
+    if not getattr(model, "supports_jit", True):
+        return False
+    if model not in _tried:
+        _tried[model] = _lowers(model, function, inputs)
+    return _tried[model]
+
+
+def _lowers(model: Any, function: Callable, inputs: tuple) -> bool:
+    @tf.function(jit_compile=True, autograph=False)
+    def with_gradient(*values: tf.Tensor) -> list:
+        watched = [v for v in values if v.dtype.is_floating]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(watched)
+            result = tf.reduce_sum(tf.cast(function(*values), tf.float32))
+        return [result, *tape.gradient(result, watched, unconnected_gradients="zero")]
+
+    try:
+        zeros = [tf.zeros(spec.shape, spec.dtype) for spec in inputs]
+        with tf.init_scope():
+            with_gradient.experimental_get_compiler_ir(*zeros)(stage="hlo")
+    except (ValueError, tf.errors.OpError) as error:
+        if "tf2xla" not in str(error):  # a fault of the model's own
+            raise
+        lacking = sorted(set(re.findall(r"(\w+) \(No registered", str(error))))
+        warnings.warn(
+            f"XLA cannot compile {getattr(model, 'name', model)}, because of "
+            f"{', '.join(lacking) or 'an operation'}. It runs without XLA, which is "
+            "slower; nothing else changes.",
+            stacklevel=3,
+        )
+        return False
+    return True
