@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from lps_tf import plots
-from lps_tf._internal import files
+from lps_tf._internal.report import Report
 from lps_tf.certification.report import (
     CertificationReport,
     certified_curves,
@@ -17,7 +16,7 @@ from lps_tf.certification.report import (
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Report):
     """Certified accuracies of several reports; `str()` is a table, `plot()` a picture.
 
     Attributes:
@@ -47,14 +46,19 @@ class Comparison:
         acr = [f"{report.acr:.4f}" for report in self.reports.values()]
         return "\n".join([*lines, line("ACR", acr)])
 
-    def plot(self, path: str | Path | None = None) -> Figure:
-        """The curves in one picture; saved as PNG if a path is given."""
+    def to_dict(self) -> dict[str, Any]:
+        """The table by name, and the average certified radius of each report."""
+        return {
+            "radii": self.radii.tolist(),
+            "accuracy": {name: rates.tolist() for name, rates in self.accuracy.items()},
+            "best": [list(names) for names in self.best],
+            "average_certified_radius": {n: r.acr for n, r in self.reports.items()},
+        }
+
+    def _figures(self) -> dict[str, Figure]:
         radii = fine_radii(max(r.largest_radius for r in self.reports.values()))
         lines = {n: r.certified_accuracy(radii) for n, r in self.reports.items()}
-        figure = certified_curves(radii, lines)
-        if path is not None:
-            files.write(path, plots.png(figure))
-        return figure
+        return {"certified": certified_curves(radii, lines)}
 
 
 def compare(

@@ -11,7 +11,7 @@ import tensorflow as tf
 from lps_tf._internal import checks, files
 from lps_tf._internal.progress import progress
 from lps_tf._version import __version__
-from lps_tf.certification.blocks import Blocks, block_count, block_index
+from lps_tf.certification.blocks import Blocks
 from lps_tf.certification.report import CertificationReport
 from lps_tf.certification.smoothing import SmoothedClassifier
 
@@ -89,15 +89,14 @@ def certify_dataset(
         "images_per_file": size,
         "version": __version__,
     }
-    mine = range(number - 1, block_count(settings), shards)
+    blocks = Blocks(directory, settings)
+    mine = range(number - 1, blocks.count, shards)
     if not mine:
         raise ValueError(
             f"Shard {number}/{shards} has nothing to do: {len(each)} images, "
             f"{size} a file, are divided among at most {len(digests)} shards. "
             "Take fewer shards or fewer images a file."
         )
-    blocks = Blocks(directory)
-    blocks.check(settings)
     missing = [k for k in mine if blocks.read(k) is None]
     batches = enumerate(_batches(data, size, limit))
     for k in progress(missing, f"certify, {size} images each", verbose):
@@ -107,7 +106,7 @@ def certify_dataset(
                 "The data set gives other images when it is read again, so that their "
                 "numbers mean nothing. Turn off what shuffles or augments it."
             )
-        index = block_index(settings, k)
+        index = blocks.index(k)
         found = smoothed.certify(
             x,
             n0,
@@ -121,7 +120,7 @@ def certify_dataset(
         arrays = {name: np.asarray(value) for name, value in found._asdict().items()}
         del arrays["alpha"]
         # Only now: what `certify` refuses must leave no settings behind.
-        blocks.claim(settings, None if shard is None else shards)
+        blocks.claim(None if shard is None else shards)
         blocks.write(k, {"index": index, "labels": y, **arrays})
     return CertificationReport.load(directory)
 
@@ -150,19 +149,19 @@ def merge(directories: Sequence[str | Path], output: str | Path) -> Certificatio
     for source in sources[1:]:
         source.require(settings)
     paths = {}
-    for k in range(block_count(settings)):
+    for k in range(sources[0].count):
         found = [(source.path(k), source.read(k)) for source in sources]
         found = [(path, block) for path, block in found if block is not None]
         for path, block in found[1:]:
             _require_equal(*found[0], path, block)
         if found:
             paths[k] = found[0][0]
-    missing = [k for k in range(block_count(settings)) if k not in paths]
+    missing = [k for k in range(sources[0].count) if k not in paths]
     if missing:
         shards = next(filter(None, (source.shards for source in sources)), None)
-        raise ValueError(_missing(settings, missing, shards))
-    target = Blocks(output)
-    target.claim(settings)
+        raise ValueError(_missing(sources[0], missing, shards))
+    target = Blocks(output, settings)
+    target.claim()
     for k, path in paths.items():
         if path != target.path(k):
             files.write(target.path(k), path.read_bytes())
@@ -257,14 +256,14 @@ def _require_equal(path: Path, block: dict, other_path: Path, other: dict) -> No
         )
 
 
-def _missing(settings: dict, missing: list[int], shards: int | None) -> str:
+def _missing(blocks: Blocks, missing: list[int], shards: int | None) -> str:
     """What `merge` says of missing blocks."""
-    index = np.concatenate([block_index(settings, k) for k in missing])
+    index = np.concatenate([blocks.index(k) for k in missing])
     runs = np.split(index, np.flatnonzero(np.diff(index) > 1) + 1)
     ranges = [f"{run[0]}" if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs]
     more = f" and {len(ranges) - 10} more ranges" if len(ranges) > 10 else ""
     text = (
-        f"{len(index)} of {settings['images']} images are missing or damaged: "
+        f"{len(index)} of {blocks.settings['images']} images are missing or damaged: "
         f"{', '.join(ranges[:10])}{more}."
     )
     if shards:

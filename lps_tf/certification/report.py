@@ -1,6 +1,5 @@
 """What a folder of certificates amounts to: rates, curves, a table and a picture."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +9,15 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from lps_tf import plots
-from lps_tf._internal import files
-from lps_tf.certification.blocks import Blocks, block_count
+from lps_tf._internal.report import Report
+from lps_tf.certification.blocks import Blocks
 from lps_tf.certification.smoothing import ABSTAIN
 
 _STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1)))
 
 
 @dataclass(frozen=True)
-class CertificationReport:
+class CertificationReport(Report):
     """The certificates of a data set. See `lps_tf.certification` for what they say.
 
     Of a segmenter every rate is a rate of pixels.
@@ -41,21 +40,27 @@ class CertificationReport:
     samples: np.ndarray
 
     @classmethod
-    def load(cls, directory: str | Path) -> "CertificationReport":
-        """The report of a folder, finished or not: `images` says how many are there.
+    def load(cls, path: str | Path) -> "CertificationReport":
+        """The report that `to_json` has written, or that of a folder of certificates.
+
+        A folder need not be finished: `images` says how many there are.
+
+        Args:
+            path: File, or folder that `certify_dataset` has written.
 
         Raises:
-            ValueError: if there is none in the folder.
+            ValueError: If it holds no report, or no image is certified yet.
         """
-        blocks = Blocks(directory)
-        settings = blocks.settings
-        there = [blocks.read(k) for k in range(block_count(settings))]
+        if Path(path).is_file():
+            return super().load(path)
+        blocks = Blocks(path)
+        there = [blocks.read(k) for k in range(blocks.count)]
         there = [block for block in there if block is not None]
         if not there:
-            raise ValueError(f"No image is certified in {directory} yet.")
+            raise ValueError(f"No image is certified in {path} yet.")
         names = ("index", "labels", "prediction", "radius", "samples")
         arrays = {name: np.concatenate([b[name] for b in there]) for name in names}
-        return cls(settings, **arrays)
+        return cls(blocks.settings, **arrays)
 
     @property
     def images(self) -> int:
@@ -187,18 +192,15 @@ class CertificationReport:
             curves["certified mean IoU"] = self.certified_mean_iou(radii)
         return curves
 
-    def to_json(
-        self, path: str | Path | None = None, radii: Sequence[float] | None = None
-    ) -> str:
-        """The measures as JSON; written to `path` if one is given.
+    def to_dict(self, radii: Sequence[float] | None = None) -> dict[str, Any]:
+        """The rates and curves by name.
 
         Args:
-            path: of a file.
-            radii: of the certified accuracy; default `radii`.
+            radii: Radii of the curves, in standardised latent units; default `radii`.
         """
         radii = np.asarray(self.radii if radii is None else radii, np.float64)
         curves = self._curves(radii).items()
-        content = {
+        return {
             "images": self.images,
             "accuracy": self.accuracy,
             "abstained": self.abstained,
@@ -208,13 +210,8 @@ class CertificationReport:
             **{k.lower().replace(" ", "_"): v.tolist() for k, v in curves},
             "settings": self.settings,
         }
-        text = json.dumps(content, indent=1)
-        if path is not None:
-            files.write_text(path, text + "\n")
-        return text
 
-    def plot(self, path: str | Path | None = None) -> Figure:
-        """Certified accuracy over the radius; saved as PNG if a path is given."""
+    def _figures(self) -> dict[str, Figure]:
         radii, s = fine_radii(self.largest_radius), self.settings
         curves = self._curves(radii)
         figure = certified_curves(radii, curves, " / ".join(curves))
@@ -222,9 +219,7 @@ class CertificationReport:
             f"sigma {s['sigma']:g}, alpha {s['alpha']:g}, {self.images} images",
             fontsize=9,
         )
-        if path is not None:
-            files.write(path, plots.png(figure))
-        return figure
+        return {"certified": figure}
 
 
 def fine_radii(largest: float) -> np.ndarray:

@@ -129,9 +129,9 @@ def run_classifier(
             limit=s.test_images,
             verbose=run.verbose,
         )
-        report.plot(run / "pictures" / "certified.png")
+        report.plot(run / "pictures")
         run.console.print(str(report), markup=False)
-        return json.loads(report.to_json())
+        return report.to_dict()
 
     def export() -> dict:
         smooths = s.training == "smoothing"

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from lps_tf._internal import files
+from lps_tf._internal.store import Store
 
 
 class Run:
@@ -39,43 +39,35 @@ class Run:
         self.directory, self.follows = Path(directory), follows
         self.verbose = verbose and not follows
         self.console = Console(highlight=False, quiet=not self.verbose)
+        self._store = Store(None, {})
         if follows:
             return
-        written = self.directory / "settings.json"
-        if self.directory.is_dir() and any(self.directory.iterdir()):
-            if not written.exists():
-                raise ValueError(
-                    f"{self.directory} holds files that are no results of a run. "
-                    "Choose another folder with --output."
-                )
-            if fresh:
-                shutil.rmtree(self.directory)
-        settings = json.loads(json.dumps(settings))
-        if written.exists() and json.loads(written.read_text()) != settings:
-            raise ValueError(
-                f"{self.directory} holds results of other settings. Choose another "
-                "folder with --output, or replace them with --fresh."
-            )
-        files.write_json(written, settings)
+        if fresh and (self.directory / "settings.json").exists():
+            shutil.rmtree(self.directory)
+        remedy = "Choose another folder with --output, or replace this with --fresh."
+        self._store = Store(directory, settings, remedy)
+        self._store.claim()
 
     def __truediv__(self, name: str) -> Path:
         return self.directory / name
 
     def stage(self, name: str, work: Callable[[], Any]) -> Any:
         """The result of `work()`, from the folder if it is already there."""
-        path = self.directory / "stages" / f"{name}.json"
-        if path.exists():
+        path = f"stages/{name}.json"
+        done = self._store.read_json(path)
+        if done is not None:
             self.console.print(f"[dim]{name}: done before[/dim]")
-            return json.loads(path.read_text())["result"]
+            return done["result"]
         self.console.print(f"[bold]{name}[/bold]")
         start = time.perf_counter()
         result = work()
         if self.follows:
             return result
         seconds = time.perf_counter() - start
-        files.write_json(path, {"seconds": seconds, "result": result})
+        self._store.write_json(path, {"seconds": seconds, "result": result})
         self.console.print(f"  {seconds:.0f} s")
-        return json.loads(path.read_text())["result"]
+        # As JSON has made it: the same as for a run that is taken up here.
+        return self._store.read_json(path)["result"]
 
     @property
     def seconds(self) -> dict[str, float]:

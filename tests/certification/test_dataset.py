@@ -182,7 +182,7 @@ def test_merging_refuses_contradictions_and_other_settings(tmp_path, data):
     assert not (tmp_path / "c").exists()
     with pytest.raises(ValueError, match="nothing to merge"):
         merge([], tmp_path / "c")
-    with pytest.raises(ValueError, match="holds no certificates.*certify_dataset"):
+    with pytest.raises(ValueError, match="holds no results"):
         merge([tmp_path / "a", tmp_path / "nowhere"], tmp_path / "c")
 
 
@@ -220,7 +220,7 @@ def test_a_folder_of_other_settings_is_refused(tmp_path, arrays, name):
 def test_blocks_without_settings_are_refused(tmp_path, data):
     certify_dataset(Fake(), data, tmp_path, **QUICK)
     (tmp_path / "settings.json").unlink()
-    with pytest.raises(ValueError, match="holds blocks but no settings.json"):
+    with pytest.raises(ValueError, match="holds files but no settings.json"):
         certify_dataset(Fake(), data, tmp_path, **QUICK)
 
 
@@ -329,7 +329,7 @@ def test_errors(tmp_path, arrays, data):
     with pytest.raises(KeyboardInterrupt):
         certify_dataset(Fake(stop=0), data, tmp_path, **QUICK)
     assert list(tmp_path.iterdir()) == []  # an error leaves no settings behind
-    with pytest.raises(ValueError, match="holds no certificates"):
+    with pytest.raises(ValueError, match="holds no results"):
         CertificationReport.load(tmp_path)
     certify_dataset(Fake(), data, tmp_path, **QUICK)
     for block in tmp_path.glob("*.npz"):

@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import minimize
 
 from lps_tf import certification
-from lps_tf.certification import CertificationReport, compare
+from lps_tf.certification import CertificationReport, Comparison, compare
 
 
 def report(labels, prediction, radius, data="a", samples=None, **settings):
@@ -51,8 +51,11 @@ def test_the_figures_are_those_of_a_hand_counted_table(tmp_path):
     np.testing.assert_allclose(
         np.array(written["certified_accuracy"]) * 6, [4, 4, 4, 3, 3, 3, 1, 1, 1, 1, 1]
     )
-    assert json.loads(found.to_json(radii=[0.5]))["certified_accuracy"] == [0.5]
+    assert found.to_dict(radii=[0.5])["certified_accuracy"] == [0.5]
     assert written["average_certified_radius"] == found.acr
+    again = CertificationReport.load(tmp_path / "report.json")
+    assert str(again) == table and again.settings == found.settings
+    np.testing.assert_array_equal(again.radius, found.radius)
     with pytest.raises(ValueError, match="mean IoU needs labels that are maps"):
         found.certified_mean_iou()
 
@@ -159,8 +162,11 @@ def test_comparison_names_the_best_of_each_radius(tmp_path):
     np.testing.assert_allclose(
         compare({"a": near, "b": far}).radii, np.linspace(0, 1, 11)
     )
-    drawn = found.plot(tmp_path / "curves.png").axes[0].lines
-    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    drawn = found.plot(tmp_path)["certified"].axes[0].lines
+    assert (tmp_path / "certified.png").exists()
+    found.to_json(tmp_path / "comparison.json")
+    again = Comparison.load(tmp_path / "comparison.json")
+    assert again.best == found.best and str(again) == str(found)
     assert [line.get_label() for line in drawn] == ["sigma 0.25", "sigma 1"]
     for line, single in zip(drawn, (near, far), strict=True):
         np.testing.assert_array_equal(
