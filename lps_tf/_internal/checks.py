@@ -7,44 +7,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-
-def positive(name: str, value: float) -> float:
-    """Returns `value` as a float, or raises ValueError unless it is a number > 0."""
-    number = _number(name, value)
-    if not number > 0:
-        raise ValueError(f"`{name}` must be positive. Received: {name}={value}")
-    return number
-
-
-def probability(name: str, value: float) -> float:
-    """Returns `value` as a float, or raises ValueError unless 0 < value < 1."""
-    number = _number(name, value)
-    if not 0 < number < 1:
-        raise ValueError(
-            f"`{name}` must lie strictly between 0 and 1. Received: {name}={value}"
-        )
-    return number
-
-
-def count(name: str, value: int, least: int = 1) -> int:
-    """Returns `value` as an int, or raises ValueError unless it is a whole >= least."""
-    number = _number(name, value)
-    whole = not isinstance(value, bool | str) and number.is_integer()
-    if not whole or number < least:
-        raise ValueError(
-            f"`{name}` must be a whole number of at least {least}. "
-            f"Received: {name}={value}"
-        )
-    return int(number)
-
-
-def _number(name: str, value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise ValueError(
-            f"`{name}` must be a number. Received: {name}={value}"
-        ) from None
+from lps_tf._internal.numbers import count as count
+from lps_tf._internal.numbers import in_range as in_range
+from lps_tf._internal.numbers import positive as positive
+from lps_tf._internal.numbers import probability as probability
 
 
 def image_spec(name: str, shape: Any, dtype: Any) -> None:
@@ -81,17 +47,6 @@ def images(name: str, value: Any) -> tf.Tensor:
         raise ValueError(f"`{name}` is empty. Received shape {array.shape}.")
     in_range(name, float(array.min()), float(array.max()))
     return tf.cast(value, tf.float32)
-
-
-def in_range(name: str, low: float, high: float) -> None:
-    """Raises ValueError unless the least and largest value are inside [0, 1]."""
-    if np.isnan(low) or np.isnan(high):
-        raise ValueError(f"`{name}` holds NaN. Clean the images first.")
-    if low < 0 or high > 1:
-        raise ValueError(
-            f"`{name}` must lie in [0, 1]. Received values from {low:g} to {high:g}; "
-            "rescale them first (8-bit images: divide by 255)."
-        )
 
 
 def same_shape(name_a: str, a: Any, name_b: str, b: Any) -> None:

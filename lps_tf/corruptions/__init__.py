@@ -3,23 +3,37 @@
 Each image's randomness comes from its own stream: the same image, seed and index
 give the same bits alone, in any batch and in any process. Without randomness the
 results are those of the original generator to within a grey level; with it, as strong
-as its. The exception is frost, which is drawn (see `ice`): the original lays
+as its. The exception is frost, which is drawn (see `frost`): the original lays
 photographs over its images.
+
+NumPy, SciPy and Pillow do the work, without TensorFlow; in the graph of a
+`Dataset.map`, call `corrupt_tensor` instead of `corrupt`.
 
 Grey images, of one channel, get what colour images of three equal channels would,
 turned back to grey.
 """
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lps_tf._internal import checks
+from lps_tf._internal import numbers
 from lps_tf.corruptions import blur, digital, frost, noise, spatter, weather
 from lps_tf.corruptions.parameters import PARAMETERS
 from lps_tf.corruptions.streams import Streams
 
-__all__ = ["CORRUPTIONS", "OUT_OF_DISTRIBUTION", "PAPER", "PARAMETERS", "corrupt"]
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+__all__ = [
+    "CORRUPTIONS",
+    "OUT_OF_DISTRIBUTION",
+    "PAPER",
+    "PARAMETERS",
+    "corrupt",
+    "corrupt_tensor",
+]
 
 _FUNCTIONS: dict[str, Callable] = {
     "gaussian_noise": noise.gaussian_noise,
@@ -79,12 +93,12 @@ def corrupt(
     """Corrupts each image of a batch.
 
     Args:
-        images: (n, height, width, 1 or 3), uint8, or floats in [0, 1]; sides of at
-            least 16 pixels.
-        name: one of `CORRUPTIONS`.
-        severity: 1 to 5.
-        seed: of the random draws; a whole number of at least 0.
-        index: numbers of the images, (n,), default 0 to n - 1. An image's draws
+        images: Images (n, height, width, 1 or 3), uint8, or floats in [0, 1]; sides of
+            at least 16 pixels.
+        name: One of `CORRUPTIONS`.
+        severity: Strength, 1 to 5.
+        seed: Seed of the random draws; a whole number of at least 0.
+        index: Numbers of the images, (n,), by default 0 to n - 1. An image's draws
             depend on (seed, name, severity, its number) alone.
 
     Returns:
@@ -92,19 +106,12 @@ def corrupt(
         CIFAR-10-C; floats, computed as float32, are clipped to [0, 1].
 
     Raises:
-        ValueError: for an unknown name or severity, or images, a seed or an index
+        ValueError: For an unknown name or severity, or images, a seed or an index
             of another kind.
     """
-    if name not in _FUNCTIONS:
-        raise ValueError(f"`name` must be one of {CORRUPTIONS}. Received: name={name}")
-    if severity not in range(1, 6):
-        raise ValueError(
-            f"`severity` must be one of 1 to 5. Received: severity={severity}"
-        )
-    checks.count("seed", seed, least=0)
+    name, severity, seed = _checked_setting(name, severity, seed)
     images = _checked_images(images)
     index = _checked_index(index, len(images))
-    seed, severity = int(seed), int(severity)
     setting = PARAMETERS[name][severity - 1]
     result = np.empty_like(images)
     size = max(1, _CHUNK // images[0].size)
@@ -124,14 +131,90 @@ def corrupt(
     return result
 
 
+def corrupt_tensor(
+    images: "tf.Tensor", index: "tf.Tensor", name: str, severity: int = 5, seed: int = 0
+) -> "tf.Tensor":
+    """Corrupts tensors, also inside the graph of a `Dataset.map`.
+
+    NumPy does it there too, on one core a call: let `map` run several calls at once.
+    Every image needs a number of its own, or all would get the draws of one.
+
+    Example:
+        def fog(i, example):
+            x, y = example
+            return x, corrupt_tensor(x, i, "fog", severity=3)
+
+        pairs = images.enumerate().map(fog, tf.data.AUTOTUNE).batch(32)
+
+    Args:
+        images: One image (height, width, channels), or a batch of them; see `corrupt`.
+        index: Number of the image, an integer; for a batch the number of its first
+            image, from which the others count on, or one number for each, (batch,).
+        name: One of `CORRUPTIONS`.
+        severity: Strength, 1 to 5.
+        seed: Seed of the random draws; a whole number of at least 0.
+
+    Returns:
+        Images of the same shape and dtype, the static shape included.
+
+    Raises:
+        ValueError: For an unknown name or severity, or tensors of another rank.
+        InvalidArgumentError: Of TensorFlow, where `corrupt` refuses the values.
+    """
+    import tensorflow as tf
+
+    name, severity, seed = _checked_setting(name, severity, seed)
+    images, index = tf.convert_to_tensor(images), tf.cast(index, tf.int64)
+    if images.shape.rank not in (3, 4) or index.shape.rank not in (0, 1):
+        raise ValueError(
+            "`images` must be an image (height, width, channels) or a batch of them, "
+            "and `index` an integer or a batch of them; `tf.ensure_shape` tells a "
+            "graph what it does not know. Received shapes "
+            f"{images.shape} and {index.shape}."
+        )
+    single = images.shape.rank == 3
+
+    def numpy_corrupt(x: np.ndarray, first: np.ndarray) -> np.ndarray:
+        x = x[None] if single else x
+        index = first + np.arange(len(x)) if first.ndim == 0 else first
+        result = corrupt(x, name, severity, seed, index)
+        return result[0] if single else result
+
+    # Stateless: equal inputs have equal results, whatever is drawn for them.
+    result = tf.numpy_function(
+        numpy_corrupt, [images, index], images.dtype, stateful=False
+    )
+    return tf.ensure_shape(result, images.shape)
+
+
+def _checked_setting(name: str, severity: int, seed: int) -> tuple[str, int, int]:
+    if name not in _FUNCTIONS:
+        raise ValueError(f"`name` must be one of {CORRUPTIONS}. Received: name={name}")
+    if severity not in range(1, 6):
+        raise ValueError(
+            f"`severity` must be one of 1 to 5. Received: severity={severity}"
+        )
+    return name, int(severity), numbers.count("seed", seed, least=0)
+
+
 def _checked_images(images: np.ndarray) -> np.ndarray:
-    images = np.asarray(images)
+    try:
+        images = np.asarray(images)
+    except NotImplementedError:
+        raise ValueError(
+            "`images` must have values. Received a tensor of a graph; call "
+            "`corrupt_tensor` there, in a `Dataset.map` for instance."
+        ) from None
     if images.dtype != np.uint8 and images.dtype.kind != "f":
         raise ValueError(
             "`images` must be uint8, or floats in [0, 1]. "
             f"Received dtype {images.dtype}."
         )
-    checks.image_spec("images", images.shape, np.float32)
+    if images.ndim != 4:
+        raise ValueError(
+            "`images` must be a batch of images of shape (batch, height, width, "
+            f"channels). Received an array of rank {images.ndim}, shape {images.shape}."
+        )
     count, height, width, channels = images.shape
     if count == 0:
         raise ValueError(f"`images` is empty. Received shape {images.shape}.")
@@ -141,7 +224,7 @@ def _checked_images(images: np.ndarray) -> np.ndarray:
             f"Received shape {images.shape}."
         )
     if images.dtype != np.uint8:
-        checks.in_range("images", float(images.min()), float(images.max()))
+        numbers.in_range("images", float(images.min()), float(images.max()))
     return images
 
 

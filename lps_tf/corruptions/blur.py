@@ -1,9 +1,7 @@
 """Blurs: Gaussian, defocus, glass, motion and zoom (signatures: see `noise`)."""
 
-import functools
-
 import numpy as np
-from scipy import ndimage, sparse
+from scipy import ndimage
 
 from lps_tf.corruptions import pixels
 from lps_tf.corruptions.parameters import Defocus, Glass, Streak
@@ -93,14 +91,15 @@ def streaks(x: np.ndarray, c: Streak, degrees: np.ndarray) -> np.ndarray:
 
 def zoom_blur(x: np.ndarray, stop: float, streams: Streams) -> np.ndarray:
     """The mean of the image enlarged more and more, as in zooming in."""
-    return pixels.linear(_zooms(*x.shape[1:3], stop), x)
-
-
-@functools.lru_cache(maxsize=5)
-def _zooms(height: int, width: int, stop: float) -> sparse.csr_array:
+    height, width = x.shape[1:3]
     factors = np.arange(1, stop, 0.01)
-    # The image itself counts once more.
-    total = sparse.eye_array(height * width, dtype=np.float32, format="csr")
-    for factor in factors:
-        total = total + pixels.zoom(height, width, factor)
-    return total * (1 / (len(factors) + 1))
+    total = pixels.separable(
+        [
+            (pixels.zoom_axis(height, factor), pixels.zoom_axis(width, factor))
+            for factor in factors.tolist()
+        ],
+        x,
+    )
+    total += x  # the image itself counts once more
+    total /= len(factors) + 1
+    return total

@@ -5,8 +5,10 @@ package: here the frost is drawn, so that these images are not those of CIFAR-10
 """
 
 import functools
+import math
 
 import numpy as np
+from PIL import Image
 
 from lps_tf.corruptions import pixels
 from lps_tf.corruptions.parameters import Frost
@@ -18,27 +20,40 @@ _DARK = np.array([0.10, 0.16, 0.24], np.float32)
 _WHITE = np.array([0.90, 0.96, 1.00], np.float32)
 _TILES = 8  # the sheet of frost is as high and as wide as so many images
 _FEATHERS = 14  # per image
+# Pixels of the shorter side at which frost is drawn. Larger images enlarge it: it grows
+# with them, and its finest barbs are 6 pixels apart already.
+_FINEST = 64
 
 
 def frost(x: np.ndarray, c: Frost, streams: Streams) -> np.ndarray:
     """Lays frost over the image: a random part, maybe mirrored, of a drawn sheet."""
     n, height, width, channels = x.shape
-    ice = sheet(height, width)
-    spare = np.array(ice.shape[:2]) - (height, width)
+    scale = max(min(height, width) / _FINEST, 1)
+    part_size = np.array([math.ceil(height / scale), math.ceil(width / scale)])
+    ice = sheet(*part_size.tolist())
     draws = streams.uniform(2, 2)
-    starts = (draws[:, 0] * (spare + 1)).astype(int)
-    layer = np.empty((n, height, width, 3), np.float32)
-    for place, (row, column), (down, right) in zip(
+    starts = (draws[:, 0] * (ice.shape[:2] - part_size + 1)).astype(int)
+    layer = np.empty((n, height, width, channels), np.float32)
+    for place, (top, left), (down, right) in zip(
         layer, starts, draws[:, 1] < 0.5, strict=True
     ):
-        part = ice[row : row + height, column : column + width]
-        place[...] = part[:: 1 if down else -1, :: 1 if right else -1]
-    if channels == 1:
-        layer = pixels.grey(layer)
+        rows, columns = part_size
+        part = ice[top : top + rows, left : left + columns]
+        part = part[:: 1 if down else -1, :: 1 if right else -1]
+        part = pixels.grey(part) if channels == 1 else part
+        place[...] = part if scale == 1 else _enlarged(part, height, width, scale)
     return c.image * x + c.layer * layer
 
 
-@functools.lru_cache(maxsize=2)
+def _enlarged(part: np.ndarray, height: int, width: int, scale: float) -> np.ndarray:
+    # Rows and columns of the part are rounded up; the box leaves out what is too much.
+    box = (0, 0, width / scale, height / scale)
+    planes = [Image.fromarray(np.ascontiguousarray(p)) for p in np.moveaxis(part, 2, 0)]
+    resized = [p.resize((width, height), Image.Resampling.BICUBIC, box) for p in planes]
+    return np.stack([np.asarray(p) for p in resized], -1)  # (height, width, channels)
+
+
+@functools.lru_cache(maxsize=8)
 def sheet(height: int, width: int) -> np.ndarray:
     """Frost for images of one size, always the same, _TILES times as large, in colour.
 

@@ -1,13 +1,16 @@
 """Arithmetic on batches of images that several corruptions share."""
 
 import functools
+import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import ndimage, sparse
+from scipy import sparse
 
 #: Weights of a blur below it, a fortieth of a grey level, are left out.
 NEGLIGIBLE = 1e-4
+# Rows worked on at once: those of a large image stay in a processor's cache.
+_STRIP = 64
 
 
 def grey(x: np.ndarray) -> np.ndarray:
@@ -54,35 +57,51 @@ def weighted_shifts(
     return total
 
 
-def linear(matrix: sparse.csr_array, x: np.ndarray) -> np.ndarray:
-    """A linear map of the pixels, the same for each channel of each image.
+def separable(
+    maps: Sequence[tuple[sparse.csr_array, sparse.csr_array]], x: np.ndarray
+) -> np.ndarray:
+    """Returns the sum of maps of the pixels that act on rows and columns apart.
 
     Args:
-        matrix: (height * width, height * width), to the new pixels from the old.
-        x: (n, height, width, channels).
+        maps: Pairs of matrices (height, height) and (width, width), which map all
+            columns, then all rows, of each channel of each image.
+        x: Images (n, height, width, channels).
     """
     n, height, width, channels = x.shape
-    columns = x.reshape(n, -1, channels).transpose(1, 0, 2).reshape(height * width, -1)
-    mapped = (matrix @ columns).reshape(-1, n, channels).transpose(1, 0, 2)
-    return np.ascontiguousarray(mapped).reshape(x.shape)
+    # Images stand beside their channels: rows of the products below are long.
+    x = x.transpose(1, 2, 0, 3).reshape(height, -1)  # (height, width * n * channels)
+    result = np.empty((height, width, n, channels), np.float32)
+    for top in range(0, height, _STRIP):
+        strip = slice(top, min(top + _STRIP, height))
+        total = np.float32(0)
+        for rows, columns in maps:
+            mapped = (rows[strip] @ x).reshape(-1, width, n * channels)
+            # (width, strip * n * channels)
+            mapped = columns @ mapped.transpose(1, 0, 2).reshape(width, -1)
+            total = np.add(total, mapped, out=mapped)
+        total = total.reshape(width, -1, n, channels)
+        result[strip] = total.transpose(1, 0, 2, 3)
+    return np.ascontiguousarray(result.transpose(2, 0, 1, 3))
 
 
-def zoom(height: int, width: int, factor: float) -> sparse.csr_array:
-    """The matrix that enlarges images about their centre, for `linear`.
+@functools.lru_cache(maxsize=256)
+def zoom_axis(side: int, factor: float) -> sparse.csr_array:
+    """Returns the matrix (side, side) that enlarges a line of pixels about its centre.
 
-    The middle 1 / factor of the image is interpolated linearly, its first and last
-    pixels staying the first and last, and what is too much is trimmed.
+    The middle 1 / factor of the line is interpolated linearly, its first and last
+    pixels staying the first and last, and what is too much is trimmed. So does
+    `scipy.ndimage.zoom`, which is slow for the lines of large images.
     """
-    return sparse.kron(*(_zoom_axis(side, factor) for side in (height, width)), "csr")
-
-
-def _zoom_axis(side: int, factor: float) -> sparse.csr_array:
-    kept = int(np.ceil(side / factor))
-    first = (side - kept) // 2
-    middle = np.eye(side, dtype=np.float32)[first : first + kept]
-    enlarged = ndimage.zoom(middle, (factor, 1), order=1)
-    first = (len(enlarged) - side) // 2
-    return sparse.csr_array(enlarged[first : first + side])
+    kept = math.ceil(side / factor)
+    enlarged = round(kept * factor)
+    first = np.arange(side) + (enlarged - side) // 2
+    place = (side - kept) // 2 + first * ((kept - 1) / max(enlarged - 1, 1))
+    left = np.minimum(place.astype(int), side - 2)
+    right_weight = place - left
+    weights = np.stack([1 - right_weight, right_weight], 1).astype(np.float32)
+    neighbours = np.stack([left, left + 1], 1)
+    starts = np.arange(0, 2 * side + 1, 2)
+    return sparse.csr_array((weights.ravel(), neighbours.ravel(), starts), (side, side))
 
 
 def bilinear(

@@ -1,7 +1,5 @@
 """Weather: snow, frost, fog (signatures: see `noise`)."""
 
-import functools
-
 import numpy as np
 
 from lps_tf.corruptions import pixels
@@ -15,16 +13,14 @@ def snow(x: np.ndarray, c: Snow, streams: Streams) -> np.ndarray:
     height, width = x.shape[1:3]
     flakes = c.mean + c.std * streams.normal(height, width, 1)
     if c.zoom > 1:
-        flakes = pixels.linear(_zoom(height, width, c.zoom), flakes)
+        axes = (pixels.zoom_axis(side, c.zoom) for side in (height, width))
+        flakes = pixels.separable([tuple(axes)], flakes)
     flakes[flakes < c.threshold] = 0
     np.minimum(flakes, 1, out=flakes)
     flakes = streaks(flakes, c.streak, -135 + 90 * streams.uniform())
     whitened = np.maximum(x, 1.5 * pixels.grey(x) + 0.5)
     flakes = flakes + flakes[:, ::-1, ::-1]
     return c.mix * x + (1 - c.mix) * whitened + flakes
-
-
-_zoom = functools.lru_cache(maxsize=5)(pixels.zoom)
 
 
 def fog(x: np.ndarray, c: Fog, streams: Streams) -> np.ndarray:

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import skimage
 from PIL import Image
-from scipy import ndimage, stats
+from scipy import ndimage, sparse, stats
 from skimage.filters import gaussian
 
 from lps_tf.corruptions import (
     PARAMETERS,
     blur,
     corrupt,
+    digital,
     frost,
     pixels,
     spatter,
@@ -159,9 +160,31 @@ def test_zoom_is_scipys(factor):
     expected = ndimage.zoom(middle, (factor, factor, 1), order=1)
     top, left = (expected.shape[0] - height) // 2, (expected.shape[1] - width) // 2
     expected = expected[top : top + height, left : left + width]
-    matrix = pixels.zoom(height, width, factor)
-    np.testing.assert_allclose(
-        pixels.linear(matrix, image[None])[0], expected, atol=1e-5
+    axes = pixels.zoom_axis(height, factor), pixels.zoom_axis(width, factor)
+    zoomed = pixels.separable([axes], image[None])[0]
+    np.testing.assert_allclose(zoomed, expected, atol=1e-5)
+
+
+def test_maps_of_rows_and_columns_add_up(monkeypatch):
+    monkeypatch.setattr(pixels, "_STRIP", 8)  # three strips, the last one shorter
+    random = np.random.RandomState(0)
+    maps = [(random.normal(size=(20, 20)), random.normal(size=(9, 9))) for _ in "ab"]
+    x = random.normal(size=(3, 20, 9, 2)).astype(np.float32)
+    expected = sum(np.einsum("ij,kl,njlc->nikc", *axes, x) for axes in maps)
+    sparse_maps = [tuple(map(sparse.csr_array, axes)) for axes in maps]
+    found = pixels.separable(sparse_maps, x)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("sigma", [9.0, 30.0])
+def test_a_wide_blur_in_the_cosine_basis_is_scipys(sigma):
+    x = np.random.RandomState(0).uniform(-1, 1, (3, 2, 100, 131)).astype(np.float32)
+    expected = ndimage.gaussian_filter(
+        x, sigma, mode="reflect", truncate=3, axes=(2, 3)
+    )
+    np.testing.assert_allclose(digital._smooth(x, sigma), expected, atol=1e-6)
+    np.testing.assert_array_equal(
+        digital._smooth(x, sigma)[1:2], digital._smooth(x[1:2], sigma)
     )
 
 
@@ -250,6 +273,17 @@ def test_frost_is_a_part_of_the_sheet():
             for window in windows[places]
         )
     assert len({layer.tobytes() for layer in result}) == 6
+
+
+def test_frost_of_a_large_image_is_that_of_a_small_one_enlarged():
+    images = np.zeros((2, 320, 480, 3), np.float32)
+    large = corrupt(images, "frost") / 0.45
+    small = corrupt(images[:, ::5, ::5], "frost") / 0.45  # 64x96: as it is drawn
+    blocks = large.reshape(2, 64, 5, 96, 5, 3).mean((2, 4))
+    assert np.abs(blocks - small).mean() < 0.01
+    assert small.std() > 0.05
+    # It is smooth between the drawn pixels: no step is a whole one of them.
+    assert np.abs(np.diff(large, axis=1)).max() < np.abs(np.diff(small, axis=1)).max()
 
 
 def test_edges_of_drops():
