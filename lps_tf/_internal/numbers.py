@@ -6,10 +6,12 @@ import numpy as np
 
 
 def positive(name: str, value: float) -> float:
-    """Returns `value` as a float, or raises ValueError unless it is a number > 0."""
+    """Returns `value` as a float, or raises ValueError unless 0 < value < infinity."""
     number = _number(name, value)
-    if not number > 0:
-        raise ValueError(f"`{name}` must be positive. Received: {name}={value}")
+    if not 0 < number < float("inf"):
+        raise ValueError(
+            f"`{name}` must be positive and finite. Received: {name}={value}"
+        )
     return number
 
 

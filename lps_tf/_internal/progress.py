@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 import keras
@@ -17,8 +17,17 @@ from rich.progress import (
 Item = TypeVar("Item")
 
 
-def progress(items: Sequence[Item], what: str, show: bool = True) -> Iterator[Item]:
-    """Yields the items, with a bar that tells the time left."""
+def progress(
+    items: Iterable[Item], what: str, show: bool = True, total: int | None = None
+) -> Iterator[Item]:
+    """Yields the items, with a bar that tells the time left.
+
+    Args:
+        items: Items to yield.
+        what: Name of the work, before the bar.
+        show: Whether to show the bar.
+        total: How many items there are; None asks the items, which may not know it.
+    """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -26,7 +35,7 @@ def progress(items: Sequence[Item], what: str, show: bool = True) -> Iterator[It
         TimeRemainingColumn(),
     )
     with Progress(*columns, disable=not show) as bar:
-        yield from bar.track(items, description=what)
+        yield from bar.track(items, total, description=what)
 
 
 @contextlib.contextmanager

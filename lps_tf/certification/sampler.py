@@ -1,203 +1,320 @@
-"""What a classifier answers under noise: draws of many images share batches."""
+"""What a classifier predicts under noise: samples of many images share batches."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from lps_tf.certification.statistics import Rule
+from lps_tf._internal import outputs, xla
+from lps_tf._internal.fixed import Fixed
+from lps_tf.certification.stopping import STEP, StoppingRule
 from lps_tf.sets import latent
-from lps_tf.sets.perturbation_set import PerturbationSet
-from lps_tf.sets.protocol import Conditioned
-
-#: Noise comes in blocks of this many draws, each with a seed of its own, and whether
-#: to stop is decided at multiples of it. It divides the usual numbers of draws.
-BLOCK = 20
+from lps_tf.sets.protocol import Conditioned, LatentSet
 
 #: The two streams of an image's noise: what chooses the class must not bound it.
 SELECTION, ESTIMATION = 0, 1
 
-#: `Rule.decide`, as a graph.
-Decide = Callable[[Rule, np.ndarray, int], tuple]
 
-
-def next_check(rule: Rule, drawn: Any) -> Any:
-    """After how many draws to decide next; the gaps grow by an eighth."""
-    return drawn + BLOCK * (2 + drawn // (8 * BLOCK)) if rule.anytime else rule.n
-
-
-class Job:
-    """An image whose draws are under way.
+class Block(NamedTuple):
+    """Consecutive samples of an image's noise, a part of a device batch.
 
     Attributes:
-        place: of the image among those given to `Draws.run`.
-        counts: how often each class was answered in selection, (..., classes).
-        drawn: draws of estimation so far.
-        conclusion: p_lower and radius, once it is done.
-        done: whether there is nothing more to draw.
+        stream: SELECTION or ESTIMATION.
+        start: Number of the first sample in its stream.
+        used: How many samples count; the last block of a stream may be cut short.
     """
 
-    def __init__(
-        self,
-        place: int,
-        index: int,
-        conditioned: Conditioned,
-        unit: int,
-        n0: int,
-        rule: Rule | None,
-        decide: Decide,
-    ):
-        self.place, self.index, self.conditioned = place, index, conditioned
-        self.counts = self._hits = self.drawn = 0
-        self.conclusion: tuple = ()
-        self.done = False
-        self._n0, self._rule, self._decide = n0, rule, decide
-        # Each unit is a stream, the number of its first draw and how many count.
-        lengths = [(SELECTION, n0)] + ([(ESTIMATION, rule.n)] if rule else [])
-        self._units = [
-            (stream, start, min(unit, length - start))
-            for stream, length in lengths
-            for start in range(0, length, unit)
-        ]
-        self._asked = 0
-        self._check = min(next_check(rule, 0), rule.n) if rule else 0
-
-    def ask(self, ahead: bool) -> tuple[int, int, int] | None:
-        """The next unit to draw, None if there is none.
-
-        Args:
-            ahead: whether to go beyond what the next decision needs.
-        """
-        if self._asked == len(self._units):
-            return None
-        stream, start, _ = unit = self._units[self._asked]
-        if stream == ESTIMATION and start >= self._check and not ahead:
-            return None
-        self._asked += 1
-        return unit
-
-    def add(self, unit: tuple[int, int, int], counts: np.ndarray) -> None:
-        """Takes in the counts (..., classes) of a unit, in the order of asking."""
-        stream, start, used = unit
-        if self.done:
-            return
-        if stream == SELECTION:
-            self.counts = self.counts + counts
-            self.done = self._rule is None and start + used == self._n0
-            return
-        best = self.counts.argmax(-1)[..., None]
-        self._hits = self._hits + np.take_along_axis(counts, best, -1)[..., 0]
-        self.drawn = start + used
-        if self.drawn < self._check:
-            return
-        drawn = tf.constant(self.drawn)
-        stop, *conclusion = self._decide(self._rule, tf.constant(self._hits), drawn)
-        self._check = min(next_check(self._rule, self.drawn), self._rule.n)
-        self.done = bool(stop) or self.drawn == self._rule.n
-        self.conclusion = tuple(value.numpy() for value in conclusion)
+    stream: int
+    start: int
+    used: int
 
 
-class Draws:
-    """Counts the classes that a classifier answers on g(x, sigma * n), n from N(0, I).
+class Source(NamedTuple):
+    """Which noise to draw: ints, or int32 scalars in a graph.
 
-    A device batch always has the same shape, so that an image's counts do not depend
-    on its company, not even by rounding.
+    Attributes:
+        seed: Seed of all noise.
+        index: Index of the image in its data set.
+        stream: SELECTION or ESTIMATION.
+    """
+
+    seed: Any
+    index: Any
+    stream: Any
+
+
+class Estimate(NamedTuple):
+    """What the samples of an image say so far; p_lower and radius of the last check.
+
+    Attributes:
+        successes: How often the chosen class was predicted, int32.
+        num_samples: Out of how many samples, int32 scalar.
+        next_check: After how many samples to decide, int32 scalar.
+        stop: Whether to take no more, boolean scalar.
+        p_lower: Lower bounds, float64 of the shape of the successes.
+        radius: Radii of the same shape.
+    """
+
+    successes: tf.Tensor
+    num_samples: tf.Tensor
+    next_check: tf.Tensor
+    stop: tf.Tensor
+    p_lower: tf.Tensor
+    radius: tf.Tensor
+
+
+def first_estimate(rule: StoppingRule, shape: Any) -> Estimate:
+    """The estimate before any sample, for predictions of a shape."""
+    return Estimate(
+        successes=tf.zeros(shape, tf.int32),
+        num_samples=tf.constant(0),
+        next_check=tf.convert_to_tensor(rule.next_check(0)),
+        stop=tf.constant(False),
+        p_lower=tf.zeros(shape, tf.float64),
+        radius=tf.zeros(shape, tf.float64),
+    )
+
+
+def advance(
+    rule: StoppingRule, estimate: Estimate, successes: tf.Tensor, used: tf.Tensor
+) -> Estimate:
+    """Takes in an image's blocks of a device batch, in order, until the rule stops.
+
+    The one stopping loop: eager certificates and SavedModels run it. A block after the
+    stop is left out, so that the result is that of the blocks one by one.
 
     Args:
-        classifier: Keras model from images to logits (batch, ..., classes).
-        perturbation_set: the set g, anything that can condition and decode.
-        sigma: standard deviation of the noise.
-        batch_size: the most draws in a batch.
+        rule: When to stop.
+        estimate: Of the blocks before.
+        successes: Successes of each block, int32 (blocks, ...).
+        used: How many samples of each block count, int32 (blocks,); 0 adds nothing.
+    """
+
+    def add(i: tf.Tensor, before: Estimate) -> tuple[tf.Tensor, Estimate]:
+        now = before._replace(
+            successes=before.successes + successes[i],
+            num_samples=before.num_samples + used[i],
+        )
+
+        def decided() -> Estimate:
+            decision = rule.decide(now.successes, now.num_samples)
+            return now._replace(
+                next_check=tf.convert_to_tensor(rule.next_check(now.num_samples)),
+                stop=decision.stop | (now.num_samples >= rule.n),
+                p_lower=decision.p_lower,
+                radius=decision.radius,
+            )
+
+        return i + 1, tf.cond(
+            now.num_samples >= before.next_check, decided, lambda: now
+        )
+
+    return tf.while_loop(
+        lambda i, estimate: (i < tf.size(used)) & ~estimate.stop,
+        add,
+        (tf.constant(0), estimate),
+    )[1]
+
+
+class CertificationTask:
+    """An image whose samples are under way.
+
+    Args:
+        row: Row of the image in the batch that it came in.
+        index: Index of the image in its data set.
+        conditioned: The image as the set has conditioned it, a batch of one.
+        sampler: What draws the samples, and the size of its blocks.
+        n0: Number of samples of selection.
+        rule: When estimation stops; None for selection alone.
+
+    Attributes:
+        counts: How often each class was predicted in selection, (..., classes).
+        estimate: What estimation says; None before its first samples.
+        done: Whether it needs no more samples.
     """
 
     def __init__(
         self,
-        classifier: keras.Model,
-        perturbation_set: PerturbationSet,
+        row: int,
+        index: int,
+        conditioned: Conditioned,
+        sampler: "NoiseSampler",
+        n0: int,
+        rule: StoppingRule | None,
+    ):
+        self.row, self.index, self.conditioned = row, index, conditioned
+        self.counts: Any = 0
+        self.estimate: Estimate | None = None
+        self.done = False
+        self._sampler, self._rule = sampler, rule
+        lengths = [(SELECTION, n0)] + ([(ESTIMATION, rule.n)] if rule else [])
+        size = sampler.block_size
+        self._blocks = [
+            Block(stream, start, min(size, length - start))
+            for stream, length in lengths
+            for start in range(0, length, size)
+        ]
+        self._asked = self._recorded = 0
+        self._needed = int(rule.next_check(0)) if rule else 0
+
+    def next_block(self, ahead: bool) -> Block | None:
+        """The next block to draw, None if there is none.
+
+        Args:
+            ahead: Whether to go beyond what the next decision needs.
+        """
+        if self._asked == len(self._blocks):
+            return None
+        block = self._blocks[self._asked]
+        if block.stream == ESTIMATION and block.start >= self._needed and not ahead:
+            return None
+        self._asked += 1
+        return block
+
+    def record(self, blocks: list[Block], counts: np.ndarray) -> None:
+        """Takes in the counts of its blocks of a device batch, in order of asking.
+
+        Args:
+            blocks: What `next_block` gave.
+            counts: Counts of each block, (blocks, ..., classes).
+        """
+        self._recorded += len(blocks)
+        selects = np.array([block.stream == SELECTION for block in blocks])
+        self.counts = self.counts + counts[selects].sum(0)
+        if self._rule is None:
+            self.done = self._recorded == len(self._blocks)
+        elif not selects.all():
+            self._estimate([b.used for b in blocks], counts, ~selects)
+
+    def _estimate(self, used: list[int], counts: np.ndarray, mine: np.ndarray) -> None:
+        """Takes in those blocks of a device batch that are `mine`: of estimation."""
+        # (blocks, ..., 1): of each pixel the class that selection has chosen. All of
+        # its blocks came before.
+        chosen = self.counts.argmax(-1)[None, ..., None]
+        successes = np.take_along_axis(counts, chosen, -1)[..., 0]
+        # Filled up to a full batch, so that `advance` is one graph.
+        padding = self._sampler.num_blocks - mine.sum()
+        successes = np.pad(
+            successes[mine], [(0, padding), *[(0, 0)] * (successes.ndim - 1)]
+        )
+        lengths = np.pad(np.array(used, np.int32)[mine], (0, padding))
+        before = self.estimate or first_estimate(self._rule, successes.shape[1:])
+        self.estimate = self._sampler.advance(self._rule, before, successes, lengths)
+        self._needed = int(self.estimate.next_check)
+        self.done = bool(self.estimate.stop)
+
+
+class NoiseSampler(Fixed):
+    """Counts what a classifier predicts on g(x, sigma * n), n from N(0, I).
+
+    A device batch always has the same shape, so that an image's counts do not depend
+    on the other images of the batch, not even by rounding.
+
+    Args:
+        classifier: Maps images to logits; see `outputs.logits`.
+        perturbation_set: The set g.
+        sigma: Standard deviation of the noise.
+        batch_size: The most samples in a batch.
+    """
+
+    FIXED = ("classifier", "perturbation_set", "sigma", "block_size", "num_blocks")
+
+    def __init__(
+        self,
+        classifier: outputs.Classifier,
+        perturbation_set: LatentSet,
         sigma: float,
         batch_size: int,
     ):
         self.classifier, self.perturbation_set = classifier, perturbation_set
         self.sigma = sigma
-        # A batch is several units, each a part of a block: the largest part with which
-        # the batch is nearly full.
-        parts = [p for p in range(BLOCK, 0, -1) if BLOCK % p == 0]
-        self.unit = next(p for p in parts if batch_size // p * p >= 0.875 * batch_size)
-        self.units = batch_size // self.unit
+        # A batch is several blocks, each a part of STEP samples that have one key: the
+        # largest part with which the batch is nearly full.
+        parts = [p for p in range(STEP, 0, -1) if STEP % p == 0]
+        self.block_size = next(
+            p for p in parts if batch_size // p * p >= 0.875 * batch_size
+        )
+        self.num_blocks = batch_size // self.block_size
         self._condition = tf.function(
             lambda images: perturbation_set.condition(images), autograph=False
         )
-        # Like decoding, which the set compiles.
-        compiled = tf.function(
-            self._logits,
-            jit_compile=getattr(classifier, "supports_jit", True),
+        self._count: Callable | None = None
+        # Endpoints of a SavedModel share this one, in which nothing is compiled.
+        self._exported_count = tf.function(
+            partial(self.count_predictions, perturbation_set.decode, self._logits),
             autograph=False,
         )
-        self._tally = tf.function(partial(self.tally, compiled), autograph=False)
-        # Endpoints of a SavedModel share this one, in which nothing is compiled.
-        self._exported_tally = tf.function(
-            partial(self.tally, self._logits), autograph=False
-        )
+        #: `advance` as a graph.
+        self.advance = tf.function(advance, autograph=False)
 
     def _logits(self, images: tf.Tensor) -> tf.Tensor:
-        return self.classifier(images, training=False)
+        return outputs.logits(self.classifier, images)
 
-    def tally(
+    def count_predictions(
         self,
+        decode: Callable[[Conditioned, tf.Tensor], tf.Tensor],
         logits: Callable[[tf.Tensor], tf.Tensor],
         conditioned: Conditioned,
-        numbers: tf.Tensor,
+        blocks: tf.Tensor,
         seed: tf.Tensor,
     ) -> tf.Tensor:
-        """Counts of answers in a batch of units; graph code.
+        """Counts of predictions in a batch of blocks; graph code.
 
         Args:
-            logits: the classifier.
-            conditioned: the image of each unit, (units, ...).
-            numbers: int32 (units, 4): index of the image, stream, number of the first
-                draw, how many draws count. What is beyond is drawn, but not counted.
+            decode: The set's, compiled or not.
+            logits: The classifier's, compiled or not.
+            conditioned: The image of each block, (blocks, ...).
+            blocks: int32 (blocks, 4): index of the image, stream, number of the first
+                sample, how many samples count. Others are drawn, but not counted.
             seed: int32 scalar.
 
         Returns:
-            Counts, int32 (units, ..., classes). A draw whose logits hold NaN counts
+            Counts, int32 (blocks, ..., classes). A sample whose logits hold NaN counts
             for no class.
         """
         dim = conditioned.mean.shape[1]
-        noise = [self._noise(n, seed, dim) for n in tf.unstack(numbers, self.units)]
-        many = tf.nest.map_structure(lambda t: tf.repeat(t, self.unit, 0), conditioned)
-        images = self.perturbation_set.decode(many, self.sigma * tf.concat(noise, 0))
-        return self._count(logits(images), numbers[:, 3])
-
-    def _noise(self, numbers: tf.Tensor, seed: tf.Tensor, dim: int) -> tf.Tensor:
-        """The noise of one unit, (unit, dim)."""
-        index, stream, start, _ = tf.unstack(numbers)
-        key = tf.stack([0, seed])
-        for number in (index, stream, start // BLOCK):
-            key = latent.fold_in(key, number)
-        block = latent.standard_normal((BLOCK, dim), key)
-        return tf.slice(block, [start % BLOCK, 0], [self.unit, dim])
-
-    def _count(self, logits: tf.Tensor, used: tf.Tensor) -> tf.Tensor:
-        """Counts (units, ..., classes) of the first `used` draws of each unit."""
-        pixels, num_classes = tf.shape(logits)[1:-1], tf.shape(logits)[-1]
-        grid = (self.units, self.unit, -1)
-        answers = tf.reshape(tf.argmax(logits, -1, tf.int32), grid)
-        broken = tf.reshape(tf.reduce_any(tf.math.is_nan(logits), -1), grid)
-        counted = tf.range(self.unit) < used[:, None]
-        # Each unit, pixel and class has a place in a long vector; a draw that does not
-        # count is sent to -1, where it is dropped. One-hot vectors would take as much
-        # memory as the logits.
-        size = tf.reduce_prod(pixels)
-        place = tf.range(self.units)[:, None] * size + tf.range(size)
-        place = place[:, None] * num_classes + answers
-        place = tf.where(counted[..., None] & ~broken, place, -1)
-        counts = tf.math.unsorted_segment_sum(
-            tf.ones_like(place), place, self.units * size * num_classes
+        noise = [self._noise(b, seed, dim) for b in tf.unstack(blocks, self.num_blocks)]
+        # (blocks, ...) -> (blocks * block_size, ...), as the samples of a block follow
+        # each other in the noise: blocks of (block_size, dim), one after the other.
+        repeated = tf.nest.map_structure(
+            lambda t: tf.repeat(t, self.block_size, 0), conditioned
         )
-        return tf.reshape(counts, tf.concat([[self.units], pixels, [num_classes]], 0))
+        images = decode(repeated, self.sigma * tf.concat(noise, 0))
+        return self._sum(logits(images), blocks[:, 3])
+
+    def _noise(self, block: tf.Tensor, seed: tf.Tensor, dim: int) -> tf.Tensor:
+        """The noise of one block, (block_size, dim)."""
+        index, stream, start, _ = tf.unstack(block)
+        key = tf.stack([0, seed])
+        for number in (index, stream, start // STEP):
+            key = latent.fold_in(key, number)
+        # Always drawn STEP at a time, so that no sample depends on the block size.
+        noise = latent.standard_normal((STEP, dim), key)
+        return tf.slice(noise, [start % STEP, 0], [self.block_size, dim])
+
+    def _sum(self, logits: tf.Tensor, used: tf.Tensor) -> tf.Tensor:
+        """Counts (blocks, ..., classes) of the first `used` samples of each block."""
+        pixels, num_classes = tf.shape(logits)[1:-1], tf.shape(logits)[-1]
+        # (blocks * block_size, ..., classes) -> (blocks, block_size, all pixels)
+        grid = (self.num_blocks, self.block_size, -1)
+        predictions = tf.reshape(tf.argmax(logits, -1, tf.int32), grid)
+        broken = tf.reshape(tf.reduce_any(tf.math.is_nan(logits), -1), grid)
+        counted = tf.range(self.block_size) < used[:, None]  # (blocks, block_size)
+        # Each block, pixel and class has an index in a long vector; a sample that does
+        # not count is sent to -1, where it is dropped. One-hot vectors would take as
+        # much memory as the logits.
+        size = tf.reduce_prod(pixels)
+        cell = tf.range(self.num_blocks)[:, None] * size + tf.range(size)
+        # (blocks, 1, pixels) + (blocks, block_size, pixels)
+        index = cell[:, None] * num_classes + predictions
+        index = tf.where(counted[..., None] & ~broken, index, -1)
+        counts = tf.math.unsorted_segment_sum(
+            tf.ones_like(index), index, self.num_blocks * size * num_classes
+        )
+        shape = tf.concat([[self.num_blocks], pixels, [num_classes]], 0)
+        return tf.reshape(counts, shape)
 
     def run(
         self,
@@ -205,148 +322,157 @@ class Draws:
         index: np.ndarray,
         seed: int,
         n0: int,
-        rule: Rule | None,
-        decide: Decide,
-    ) -> Iterator[Job]:
-        """Draws for every image until it is done; yields the jobs as they are.
+        rule: StoppingRule | None,
+    ) -> Iterator[CertificationTask]:
+        """Draws for every image until it is done; yields the tasks as they are.
 
         Images whose rule has stopped leave the batches and later ones take their
-        place.
+        rows.
 
         Args:
-            images: (batch, height, width, channels).
-            index: number of each image in its data set.
-            seed: of the noise.
-            n0: draws of selection.
-            rule: of estimation, None for selection alone.
-            decide: `Rule.decide`.
+            images: Images, (batch, height, width, channels).
+            index: Index of each image in its data set.
+            seed: Seed of the noise.
+            n0: Number of samples of selection.
+            rule: When estimation stops; None for selection alone.
         """
         waiting = list(range(len(images)))
-        active: list[Job] = []
+        active: list[CertificationTask] = []
         while True:
-            batch: list[tuple[Job, tuple]] = []
+            batch: list[tuple[CertificationTask, Block]] = []
             self._fill(batch, active, ahead=False)
-            while waiting and len(batch) < self.units:
-                chunk, waiting = waiting[: self.units], waiting[self.units :]
-                conditioned = self._conditioned(images, chunk)
+            while waiting and len(batch) < self.num_blocks:
+                rows, waiting = waiting[: self.num_blocks], waiting[self.num_blocks :]
+                conditioned = self._conditioned(images, rows)
                 new = [
-                    Job(i, index[i], one, self.unit, n0, rule, decide)
-                    for i, one in zip(chunk, conditioned, strict=False)
+                    CertificationTask(row, index[row], one, self, n0, rule)
+                    for row, one in zip(rows, conditioned, strict=False)
                 ]
                 self._fill(batch, new, ahead=False)
                 active += new
-            # Places that would stay empty go to what may be needed later.
+            # Rows that would stay empty go to what may be needed later.
             self._fill(batch, active, ahead=True)
             if not batch:
                 return
-            all_counts = self._counts(batch, seed)[: len(batch)]
-            for (job, unit), counts in zip(batch, all_counts, strict=True):
-                job.add(unit, counts)
-            yield from (job for job in active if job.done)
-            active = [job for job in active if not job.done]
+            self._draw(batch, seed)
+            yield from (task for task in active if task.done)
+            active = [task for task in active if not task.done]
 
-    def _fill(self, batch: list, jobs: list[Job], ahead: bool) -> None:
-        """Adds units to the batch, those of the first jobs first."""
-        for job in jobs:
-            while len(batch) < self.units and (unit := job.ask(ahead)):
-                batch.append((job, unit))
+    def _fill(self, batch: list, tasks: list[CertificationTask], ahead: bool) -> None:
+        """Adds blocks to the batch, those of the first tasks first."""
+        for task in tasks:
+            while len(batch) < self.num_blocks and (block := task.next_block(ahead)):
+                batch.append((task, block))
 
-    def _conditioned(self, images: tf.Tensor, places: list[int]) -> list[Conditioned]:
+    def _conditioned(self, images: tf.Tensor, rows: list[int]) -> list[Conditioned]:
         # The last chunk is filled up, to keep its shape.
-        places = (places + [places[-1]] * self.units)[: self.units]
-        conditioned = self._condition(tf.gather(images, places))
+        rows = (rows + [rows[-1]] * self.num_blocks)[: self.num_blocks]
+        conditioned = self._condition(tf.gather(images, rows))
         return [
             tf.nest.map_structure(lambda t, i=i: t[i : i + 1], conditioned)
-            for i in range(self.units)
+            for i in range(self.num_blocks)
         ]
 
-    def _counts(self, batch: list, seed: int) -> np.ndarray:
-        numbers = np.zeros((self.units, 4), np.int32)
-        numbers[: len(batch)] = [(job.index, *unit) for job, unit in batch]
-        jobs = [job for job, _ in batch] + [batch[0][0]] * (self.units - len(batch))
+    def _draw(self, batch: list[tuple[CertificationTask, Block]], seed: int) -> None:
+        """Draws a batch of blocks, and tells each task its counts."""
+        blocks = np.zeros((self.num_blocks, 4), np.int32)
+        blocks[: len(batch)] = [(task.index, *block) for task, block in batch]
+        # Empty rows repeat an image, to keep the shape; none of their samples counts.
+        tasks = [task for task, _ in batch]
+        filled = tasks + tasks[:1] * (self.num_blocks - len(batch))
         conditioned = tf.nest.map_structure(
-            lambda *rows: tf.concat(rows, 0), *(job.conditioned for job in jobs)
+            lambda *rows: tf.concat(rows, 0), *(task.conditioned for task in filled)
         )
-        return self._tally(conditioned, numbers, tf.constant(seed)).numpy()
+        if self._count is None:
+            self._count = self._compiled(conditioned)
+        counts = self._count(conditioned, blocks, tf.constant(seed)).numpy()
+        for task in dict.fromkeys(tasks):
+            mine = [i for i, other in enumerate(tasks) if other is task]
+            task.record([batch[i][1] for i in mine], counts[mine])
+
+    def _compiled(self, conditioned: Conditioned) -> Callable:
+        """`count_predictions`, in which XLA compiles what it can."""
+        pset, size = self.perturbation_set, self.num_blocks * self.block_size
+        specs = tf.nest.map_structure(
+            lambda t: tf.TensorSpec((size, *t.shape[1:]), t.dtype),
+            (conditioned, conditioned.mean),  # the latents have the shape of the mean
+        )
+        decode = tf.function(pset.decode, autograph=False)
+        images = decode.get_concrete_function(*specs).output_shapes
+        image_spec = tf.TensorSpec(images, tf.float32)
+
+        def flat_decode(*tensors: tf.Tensor) -> tf.Tensor:
+            return pset.decode(*tf.nest.pack_sequence_as(specs, tensors))
+
+        if xla.can_compile(pset, flat_decode, *tf.nest.flatten(specs)):
+            decode = tf.function(pset.decode, jit_compile=True, autograph=False)
+        can = xla.can_compile(self.classifier, self._logits, image_spec)
+        logits = tf.function(self._logits, jit_compile=can, autograph=False)
+        return tf.function(
+            partial(self.count_predictions, decode, logits), autograph=False
+        )
 
     # Graph code for one image, what SavedModels run.
 
     def batch(
-        self, conditioned: Conditioned, n: tf.Tensor, i: tf.Tensor, *key: Any
+        self, conditioned: Conditioned, n: tf.Tensor, i: tf.Tensor, source: Source
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """The i-th batch of n draws of one image.
+        """The i-th batch of n samples of one image.
 
         Args:
-            conditioned: the image, once for each unit.
-            n: draws in all.
-            i: number of the batch.
-            *key: seed, index of the image, and stream.
+            conditioned: The image, once for each block.
+            n: Number of samples in all.
+            i: Number of the batch.
+            source: Which noise to draw.
 
         Returns:
-            Counts, int32 (units, ..., classes), and the draws of each unit, (units,).
+            Counts, int32 (blocks, ..., classes), and how many samples of each block
+            count, (blocks,).
         """
-        seed, index, stream = key
-        start = (i * self.units + tf.range(self.units)) * self.unit
-        used = tf.clip_by_value(n - start, 0, self.unit)
-        same = [tf.fill((self.units,), value) for value in (index, stream)]
-        numbers = tf.stack([*same, start, used], 1)
-        return self._exported_tally(conditioned, numbers, seed), used
+        start = (i * self.num_blocks + tf.range(self.num_blocks)) * self.block_size
+        used = tf.clip_by_value(n - start, 0, self.block_size)
+        same = [tf.fill((self.num_blocks,), v) for v in (source.index, source.stream)]
+        blocks = tf.stack([*same, start, used], 1)  # (blocks, 4)
+        return self._exported_count(conditioned, blocks, source.seed), used
 
-    def count(self, conditioned: Conditioned, n: tf.Tensor, *key: Any) -> tf.Tensor:
-        """How often each class is answered in n draws of one image, as in `batch`."""
+    def count(
+        self, conditioned: Conditioned, n: tf.Tensor, source: Source
+    ) -> tf.Tensor:
+        """How often each class is predicted in n samples of one image; see `batch`."""
 
         def add(i: tf.Tensor, counts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            more, _ = self.batch(conditioned, n, i, *key)
+            more, _ = self.batch(conditioned, n, i, source)
             return i + 1, counts + tf.reduce_sum(more, 0)
 
         first = add(tf.constant(0), tf.constant(0))
-        size = self.units * self.unit
-        return tf.while_loop(lambda i, _: i * size < n, add, first)[1]
+        size = self.num_blocks * self.block_size
+        return tf.while_loop(lambda i, counts: i * size < n, add, first)[1]
 
     def estimate(
-        self, conditioned: Conditioned, best: tf.Tensor, rule: Rule, *key: Any
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Draws of one image until the rule stops, as in `batch`.
+        self,
+        conditioned: Conditioned,
+        chosen: tf.Tensor,
+        rule: StoppingRule,
+        source: Source,
+    ) -> Estimate:
+        """Samples of one image until the rule stops; see `batch`.
 
         Args:
-            conditioned: the image, once for each unit.
-            best: the class to count, of the shape of an answer.
-            rule: when to stop.
-            *key: seed, index of the image, and stream.
-
-        Returns:
-            p_lower and radius, of the shape of `best`, and draws.
+            conditioned: The image, once for each block.
+            chosen: The class whose predictions are successes, of the shape of a
+                prediction.
+            rule: When to stop.
+            source: Which noise to draw.
         """
 
-        def body(i: tf.Tensor, *state: Any) -> tuple:
-            counts, used = self.batch(conditioned, rule.n, i, *key)
-            chosen = tf.one_hot(best, tf.shape(counts)[-1], dtype=tf.int32)
-            hits = tf.reduce_sum(counts * chosen, -1)
+        def add(i: tf.Tensor, before: Estimate) -> tuple[tf.Tensor, Estimate]:
+            counts, used = self.batch(conditioned, rule.n, i, source)
+            one_hot = tf.one_hot(chosen, tf.shape(counts)[-1], dtype=tf.int32)
+            # (blocks, ..., classes) -> (blocks, ...)
+            successes = tf.reduce_sum(counts * one_hot, -1)
+            return i + 1, advance(rule, before, successes, used)
 
-            def add(
-                j: tf.Tensor, total: tf.Tensor, drawn: tf.Tensor, *rest: Any
-            ) -> Any:
-                total, drawn = total + hits[j], drawn + used[j]
-                check, *before = rest
-
-                def decide() -> tuple:
-                    stop, *conclusion = rule.decide(total, drawn)
-                    stop |= drawn == rule.n
-                    check = tf.minimum(next_check(rule, drawn), rule.n)
-                    return check, stop, *conclusion
-
-                after = tf.cond(drawn < check, lambda: (check, *before), decide)
-                return j + 1, total, drawn, *after
-
-            return i + 1, *tf.while_loop(
-                lambda j, _, __, ___, stop, *____: (j < self.units) & ~stop,
-                add,
-                (0, *state),
-            )[1:]
-
-        none = tf.zeros(tf.shape(best), tf.float64)
-        check = tf.minimum(next_check(rule, 0), rule.n)
-        hits = tf.zeros(tf.shape(best), tf.int32)
-        start = (0, hits, 0, check, tf.constant(False), none, none)
-        end = tf.while_loop(lambda i, _, __, ___, stop, *____: ~stop, body, start)
-        return *end[-2:], end[2]
+        first = first_estimate(rule, tf.shape(chosen))
+        return tf.while_loop(
+            lambda i, estimate: ~estimate.stop, add, (tf.constant(0), first)
+        )[1]

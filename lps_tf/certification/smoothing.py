@@ -1,18 +1,30 @@
 """SmoothedClassifier: predictions that no perturbation within a radius changes."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from lps_tf._internal import checks
+from lps_tf._internal import checks, outputs
+from lps_tf._internal.fixed import Fixed
 from lps_tf._internal.progress import progress
 from lps_tf.certification import statistics
-from lps_tf.certification.sampler import ESTIMATION, SELECTION, Draws, Job
-from lps_tf.sets.perturbation_set import PerturbationSet
+from lps_tf.certification.sampler import (
+    ESTIMATION,
+    SELECTION,
+    CertificationTask,
+    NoiseSampler,
+    Source,
+)
+from lps_tf.certification.stopping import (
+    FixedSamples,
+    RelativeGain,
+    StoppingRule,
+    TargetRadius,
+)
+from lps_tf.sets.protocol import Conditioned, LatentSet
 
 ABSTAIN = -1
 
@@ -23,12 +35,12 @@ class Certificate(NamedTuple):
     For a segmenter, the first three are (images, height, width).
 
     Attributes:
-        prediction: the class, int64, -1 where it abstains.
-        radius: certified radius in the standardised latent, 0 where it abstains.
-        p_lower: lower confidence bound on the predicted class's probability. Toward
+        prediction: Predicted class, int64, -1 where it abstains.
+        radius: Certified radius in the standardised latent, 0 where it abstains.
+        p_lower: Lower confidence bound on the predicted class's probability. Toward
             a target radius, the probability that belongs to it, 0 where it abstains.
-        samples: noise draws spent on the image, (images,).
-        alpha: the probability, over the draws, that a certificate is wrong.
+        samples: Number of noise samples spent on the image, (images,).
+        alpha: Probability, over the noise, that a certificate is wrong.
     """
 
     prediction: np.ndarray
@@ -38,51 +50,65 @@ class Certificate(NamedTuple):
     alpha: float
 
 
-class SmoothedClassifier:
+class SmoothedClassifier(Fixed):
     """Randomised smoothing in the latent of a perturbation set (paper, section 5).
 
-    The smoothed classifier answers with the class that the base classifier gives
-    most often on g(x, sigma * n), n from N(0, I); a smoothed segmenter does so for
-    every pixel.
+    The smoothed classifier predicts the class that the base classifier predicts most
+    often on g(x, sigma * n), n from N(0, I); a smoothed segmenter does so for every
+    pixel.
 
-    What is certified: with probability at least 1 - alpha over the draws, `certify`
+    What is certified: with probability at least 1 - alpha over the noise, `certify`
     returns for an image either -1 or a class and a radius R such that the smoothed
-    classifier answers with this class at every latent u of norm at most R: no
+    classifier predicts this class at every latent u of norm at most R: no
     perturbation g(x, u) in that part of the *learned* set, smoothed around its u,
-    changes the answer. For a segmenter, this holds for all pixels of the image at
+    changes the prediction. For a segmenter, this holds for all pixels of the image at
     once, unless the correction is "none": then it holds for each pixel by itself, and
     many of an image's ten thousands of certificates may be wrong.
 
     What is not: perturbations outside of the learned set, the base classifier's
-    answers, whether the class is right, all images of a data set at once, and
+    predictions, whether the class is correct, all images of a data set at once, and
     arithmetic: the bound is that of exact real numbers, networks and noise are
     float32.
 
-    Images are conditioned once, batch_size / 20 at a time, and their draws share
-    batches. At no time are there more than batch_size draws and twice as many
+    Images are conditioned once, batch_size / 20 at a time, and their samples share
+    batches. At no time are there more than batch_size samples and twice as many
     conditioned images as were conditioned at a time.
+
+    All arguments are fixed: to change one, build another.
 
     Args:
         classifier: Keras model from images to logits (batch, classes), or (batch,
-            height, width, classes) for a segmenter. Draws with a NaN count for no
-            class.
-        perturbation_set: a trained set; its radius is not needed.
-        sigma: standard deviation of the noise, in standardised latent units.
-        batch_size: the most draws evaluated at once; bounds the memory, whatever n.
-        correction: for the pixels of a segmenter: "holm", "bonferroni" or "none".
+            height, width, classes) for a segmenter; one logit z stands for [0, z].
+            Samples with a NaN count for no class.
+        perturbation_set: Trained set; its radius is not needed.
+        sigma: Standard deviation of the noise, in standardised latent units.
+        batch_size: The most samples evaluated at once; bounds the memory, whatever n.
+        correction: For the pixels of a segmenter: "holm", "bonferroni" or "none".
             "bonferroni" divides alpha by the number of pixels. "holm" holds just as
             well and certifies more where the question is yes or no, `predict` and
             a target radius; for radii it has no better bounds, and is the same.
-        seed: the draws of an image depend on the seed and its index alone.
+        seed: Seed of the noise. That of an image depends on it and the image's index
+            alone.
 
     Raises:
-        ValueError: if sigma or batch_size is not positive or for an unknown correction.
+        ValueError: If sigma or batch_size is not positive and finite, or for an
+            unknown correction.
     """
+
+    FIXED = (
+        "classifier",
+        "perturbation_set",
+        "sigma",
+        "batch_size",
+        "correction",
+        "seed",
+        "sampler",
+    )
 
     def __init__(
         self,
-        classifier: keras.Model,
-        perturbation_set: PerturbationSet,
+        classifier: outputs.Classifier,
+        perturbation_set: LatentSet,
         sigma: float,
         *,
         batch_size: int = 256,
@@ -100,8 +126,9 @@ class SmoothedClassifier:
             )
         self.correction = correction
         self.seed = seed
-        self.draws = Draws(classifier, perturbation_set, self.sigma, self.batch_size)
-        self._decide = tf.function(statistics.Rule.decide, autograph=False)
+        self.sampler = NoiseSampler(
+            classifier, perturbation_set, self.sigma, self.batch_size
+        )
 
     def predict(
         self,
@@ -112,38 +139,38 @@ class SmoothedClassifier:
         index: Any = None,
         verbose: bool = True,
     ) -> np.ndarray:
-        """The smoothed classifier's answers.
+        """Predicts with the smoothed classifier.
 
-        An answer differs from the smoothed classifier's with probability at most
-        alpha, any answer of a segmenter for an image likewise: a two-sided binomial
-        test of the top two counts, corrected for the number of pixels.
+        A prediction differs from the smoothed classifier's with probability at most
+        alpha, any prediction of a segmenter for an image likewise: a two-sided
+        binomial test of the top two counts, corrected for the number of pixels.
 
         Args:
-            images: (batch, height, width, channels) in [0, 1].
-            n: noise draws an image.
-            alpha: error probability.
-            index: numbers of the images in their data set, default 0, 1, ...
-            verbose: whether to show progress.
+            images: Images in [0, 1], (batch, height, width, channels), or a data set;
+                see `certify`.
+            n: Number of noise samples for an image.
+            alpha: Error probability.
+            index: Indices of the images in their data set, default 0, 1, ...
+            verbose: Whether to show progress.
 
         Returns:
             Classes, int64 (batch,) or (batch, height, width), -1 where it abstains.
 
         Raises:
-            ValueError: for a number out of its range or images out of [0, 1].
+            ValueError: For a number out of its range or images out of [0, 1].
         """
-        images = checks.images("images", images)
         n, alpha = checks.count("n", n), checks.probability("alpha", alpha)
 
         def enough(n: int, pixels: int) -> bool:
             level = statistics.share_of_alpha(alpha, pixels, self.correction)
             return bool(statistics.binomial_test(n, 0) <= level)
 
-        def finish(job: Job) -> np.ndarray:
-            return self.answer(tf.constant(job.counts), alpha).numpy()
+        def finish(task: CertificationTask) -> np.ndarray:
+            return self.prediction(tf.constant(task.counts), alpha).numpy()
 
-        answers = self._run("predict", images, index, n, None, finish, verbose)
-        _warn_unless(enough, n, answers[0])
-        return np.stack(answers)
+        predictions = self._run("predict", images, index, n, None, finish, verbose)
+        _warn_unless(enough, n, predictions[0])
+        return np.stack(predictions)
 
     def certify(
         self,
@@ -157,43 +184,66 @@ class SmoothedClassifier:
         index: Any = None,
         verbose: bool = True,
     ) -> Certificate:
-        """Predictions with the radius within which they are certain not to change.
+        """Predicts, with the radius within which predictions are sure not to change.
 
-        The class is chosen on n0 draws; its probability is bounded from below on
+        The class is chosen on n0 samples; its probability is bounded from below on
         fresh ones. p_lower <= 1/2 abstains, otherwise the radius is
         sigma * Phi^-1(p_lower). See the class for the guarantee. Three ways:
 
-        * The paper's: n draws, and the bound of Clopper and Pearson.
-        * `target_radius=r`, yes or no: is the class certain up to r? Draws stop as
-          soon as it is, or most likely will not be, and at n. The radius is r or 0.
-        * `share=s`: radii again, but draws stop as soon as n of them would, at the
-          rate of hits so far, add less than this share of the radius (a segmenter:
-          of the sum of its radii).
+        * The paper's: n samples, and the bound of Clopper and Pearson.
+        * `target_radius=r`, yes or no: is the class certain up to r? It stops as soon
+          as it is, or most likely will not be, and at n. The radius is r or 0.
+        * `share=s`: radii again, but it stops as soon as samples up to n would, at the
+          rate of successes so far, add less than this share of the radius (a
+          segmenter: of the sum of its radii).
 
-        The latter two rest on `bounds.log_evidence`, which holds at any stopping time.
+        The latter two rest on `statistics.log_evidence`, which holds at any stopping
+        time.
 
         Args:
-            images: (batch, height, width, channels) in [0, 1].
-            n0: draws that choose the class.
-            n: draws that estimate its probability, or the most of them.
-            alpha: probability that a certificate is wrong.
-            target_radius: in the standardised latent.
-            share: in (0, 1), such as 0.1.
-            index: numbers of the images in their data set, default 0, 1, ...: an
-                image has the same draws under its number in whatever company, order
-                or part of the data set.
-            verbose: whether to show progress.
+            images: Images in [0, 1], (batch, height, width, channels); or a
+                tf.data.Dataset of batches of them; labels beside them are not used.
+            n0: Number of samples that choose the class.
+            n: Number of samples that estimate its probability, or the most of them.
+            alpha: Probability that a certificate is wrong.
+            target_radius: Radius in the standardised latent.
+            share: In (0, 1), such as 0.1.
+            index: Indices of the images in their data set, default 0, 1, ...: an image
+                has the same noise under its index whatever the other images, the
+                order or the part of the data set.
+            verbose: Whether to show progress.
 
         Returns:
             A `Certificate`.
 
         Raises:
-            ValueError: for a number out of its range, images out of [0, 1], or both
+            ValueError: For a number out of its range, images out of [0, 1], or both
                 target_radius and share.
         """
-        images = checks.images("images", images)
-        n0, n = checks.count("n0", n0), checks.count("n", n)
-        alpha = checks.probability("alpha", alpha)
+        n0 = checks.count("n0", n0)
+        rule = self._rule(n, alpha, target_radius, share)
+
+        def finish(task: CertificationTask) -> tuple:
+            estimate = task.estimate
+            radius, p_lower = estimate.radius.numpy(), estimate.p_lower.numpy()
+            prediction = np.where(radius > 0, task.counts.argmax(-1), ABSTAIN)
+            return prediction, radius, p_lower, n0 + int(estimate.num_samples)
+
+        rows = self._run("certify", images, index, n0, rule, finish, verbose)
+        _warn_unless(rule.enough, rule.n, rows[0][0])
+        columns = (np.stack(column) for column in zip(*rows, strict=True))
+        return Certificate(*columns, rule.alpha)
+
+    def _rule(
+        self, n: int, alpha: float, target_radius: float | None, share: float | None
+    ) -> FixedSamples | TargetRadius | RelativeGain:
+        """The stopping rule of one of the three ways of `certify`, checked."""
+        common = (
+            self.sigma,
+            checks.count("n", n),
+            checks.probability("alpha", alpha),
+            self.correction,
+        )
         if target_radius is not None and share is not None:
             raise ValueError(
                 "Either `target_radius` or `share` can be given, not both. Received: "
@@ -202,44 +252,46 @@ class SmoothedClassifier:
         # As tensors: another value is not another graph.
         if target_radius is not None:
             target_radius = checks.positive("target_radius", target_radius)
-            target_radius = tf.constant(target_radius, tf.float64)
+            return TargetRadius(*common, tf.constant(target_radius, tf.float64))
         if share is not None:
-            share = tf.constant(checks.probability("share", share), tf.float64)
-        rule = statistics.Rule(
-            self.sigma, n, alpha, self.correction, target_radius, share
-        )
-
-        def finish(job: Job) -> tuple:
-            p_lower, radius = job.conclusion
-            best = np.where(radius > 0, job.counts.argmax(-1), ABSTAIN)
-            return best, radius, p_lower, n0 + job.drawn
-
-        rows = self._run("certify", images, index, n0, rule, finish, verbose)
-        _warn_unless(rule.enough, n, rows[0][0])
-        columns = (np.stack(column) for column in zip(*rows, strict=True))
-        return Certificate(*columns, alpha)
+            share = checks.probability("share", share)
+            return RelativeGain(*common, tf.constant(share, tf.float64))
+        return FixedSamples(*common)
 
     def _run(
         self,
         what: str,
-        images: tf.Tensor,
+        images: Any,
         index: Any,
         n0: int,
-        rule: statistics.Rule | None,
-        finish: Callable[[Job], Any],
+        rule: StoppingRule | None,
+        finish: Callable[[CertificationTask], Any],
         verbose: bool,
     ) -> list:
-        """`finish` of every image's job, when it is done; in the images' order."""
-        index = _numbers(index, len(images))
-        jobs = self.draws.run(images, index, self.seed, n0, rule, self._decide)
-        bar = progress(range(len(images)), what, verbose)
-        results = {job.place: finish(job) for _, job in zip(bar, jobs, strict=True)}
-        return [results[place] for place in range(len(images))]
+        """`finish` of every image's task, when it is done; in the images' order."""
+        batches, total = _batches(images)
+        index = None if index is None else _checked_index(index, total)
+
+        def tasks() -> Iterator[tuple[int, CertificationTask]]:
+            start = 0
+            for batch in batches:
+                end = start + len(batch)
+                numbers = np.arange(start, end) if index is None else index[start:end]
+                _checked_index(numbers, len(batch))
+                for task in self.sampler.run(batch, numbers, self.seed, n0, rule):
+                    yield start + task.row, task
+                start = end
+
+        bar = progress(tasks(), what, verbose, total)
+        results = {row: finish(task) for row, task in bar}
+        if not results:
+            raise ValueError("There are no images: the data set is empty.")
+        return [results[row] for row in range(len(results))]
 
     # Graph code; exported SavedModels run it.
 
-    def answer(self, counts: tf.Tensor, alpha: Any) -> tf.Tensor:
-        """Answers for counts (..., classes) of an image, int64; see `predict`."""
+    def prediction(self, counts: tf.Tensor, alpha: Any) -> tf.Tensor:
+        """Predictions for counts (..., classes) of an image, int64; see `predict`."""
         counts, top_classes = tf.math.top_k(counts, 2)
         p_values = statistics.binomial_test(counts[..., 0], counts[..., 1])
         sure = statistics.reject_by_p(p_values, alpha, self.correction)
@@ -248,49 +300,64 @@ class SmoothedClassifier:
     def predict_one(
         self, image: tf.Tensor, n: Any, alpha: Any, seed: Any, index: Any
     ) -> tf.Tensor:
-        """The answer for one image (1, height, width, channels); see `predict`."""
+        """The prediction for one image (1, height, width, channels); see `predict`."""
         conditioned = self._condition_one(image)
-        counts = self.draws.count(conditioned, n, seed, index, SELECTION)
-        return self.answer(counts, alpha)
+        counts = self.sampler.count(conditioned, n, Source(seed, index, SELECTION))
+        return self.prediction(counts, alpha)
 
     def certify_one(
-        self, image: tf.Tensor, n0: Any, rule: statistics.Rule, seed: Any, index: Any
+        self, image: tf.Tensor, n0: Any, rule: StoppingRule, seed: Any, index: Any
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         """Prediction, radius, p_lower and samples of one image; see `certify`."""
         conditioned = self._condition_one(image)
-        counts = self.draws.count(conditioned, n0, seed, index, SELECTION)
-        best = tf.argmax(counts, -1)
-        p_lower, radius, drawn = self.draws.estimate(
-            conditioned, best, rule, seed, index, ESTIMATION
+        counts = self.sampler.count(conditioned, n0, Source(seed, index, SELECTION))
+        # Fresh noise: what chose the class would be too good for it.
+        chosen = tf.argmax(counts, -1)
+        estimate = self.sampler.estimate(
+            conditioned, chosen, rule, Source(seed, index, ESTIMATION)
         )
-        return tf.where(radius > 0, best, ABSTAIN), radius, p_lower, n0 + drawn
+        prediction = tf.where(estimate.radius > 0, chosen, ABSTAIN)
+        return prediction, estimate.radius, estimate.p_lower, n0 + estimate.num_samples
 
-    def _condition_one(self, image: tf.Tensor) -> Any:
+    def _condition_one(self, image: tf.Tensor) -> Conditioned:
+        """An image as the set conditions it, once for each block of a batch."""
         conditioned = self.perturbation_set.condition(image)
         return tf.nest.map_structure(
-            lambda t: tf.repeat(t, self.draws.units, 0), conditioned
+            lambda t: tf.repeat(t, self.sampler.num_blocks, 0), conditioned
         )
 
 
-def _numbers(index: Any, images: int) -> np.ndarray:
-    index = np.arange(images) if index is None else np.asarray(index)
-    whole = index.shape == (images,) and np.issubdtype(index.dtype, np.integer)
+def _batches(images: Any) -> tuple[Iterator[tf.Tensor], int | None]:
+    """Checked batches of images, and how many images there are, if that is known."""
+    if not isinstance(images, tf.data.Dataset):
+        images = images[0] if isinstance(images, tuple) else images
+        images = checks.images("images", images)
+        return iter([images]), len(images)
+    first = (batch[0] if isinstance(batch, tuple) else batch for batch in images)
+    return (checks.images("images", batch) for batch in first), None
+
+
+def _checked_index(index: Any, total: int | None) -> np.ndarray:
+    index = np.asarray(index)
+    whole = index.ndim == 1 and np.issubdtype(index.dtype, np.integer)
+    whole = whole and total in (None, len(index))
     if not whole or index.min() < 0 or index.max() >= 2**31:
         raise ValueError(
-            f"`index` must be {images} whole numbers from 0 to 2^31 - 1, one for each "
-            f"image. Received: index={index}"
+            f"`index` must be {total or 'as many'} whole numbers from 0 to 2^31 - 1, "
+            f"one for each image. Received: index={index}"
         )
     return index
 
 
 def _warn_unless(
-    enough: Callable[[int, int], bool], n: int, answer: np.ndarray
+    enough: Callable[[int, int], bool], n: int, prediction: np.ndarray
 ) -> None:
-    if enough(n, answer.size):
+    if enough(n, prediction.size):
         return
-    least = statistics.least_draws(lambda n: enough(n, answer.size))
+    least = statistics.least_samples(lambda n: enough(n, prediction.size))
     warnings.warn(
-        f"{n} draws are too few to be sure of anything, even if all of them agree, so "
-        f"every answer is {ABSTAIN}. Use n of at least {least}, or a larger alpha.",
+        f"{n} samples are too few to be sure of anything, even if all of them agree, "
+        f"so every prediction is {ABSTAIN}. Use n of at least {least}, or a larger "
+        "alpha.",
         stacklevel=3,
     )

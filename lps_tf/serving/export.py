@@ -7,10 +7,15 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from lps_tf._internal import files
+from lps_tf._internal import files, outputs
 from lps_tf._internal.progress import quiet
-from lps_tf.certification import statistics
 from lps_tf.certification.smoothing import SmoothedClassifier
+from lps_tf.certification.stopping import (
+    FixedSamples,
+    RelativeGain,
+    StoppingRule,
+    TargetRadius,
+)
 from lps_tf.robustness.classifier import RobustClassifier
 from lps_tf.sets import latent
 from lps_tf.sets.perturbation_set import PerturbationSet
@@ -42,25 +47,26 @@ def export(
 
     x is float32 (batch, height, width, channels) in [0, 1]; n, n0 and seed are
     int32 scalars, radius float32, alpha, target_radius and share float64. Numbers out
-    of range give an InvalidArgumentError. Draws are fixed by the seed, for each place
-    in the batch; they are those of `SmoothedClassifier`, images having the index of
-    their place, but float rounding may differ.
+    of range give an InvalidArgumentError. Noise is fixed by the seed and an image's
+    row in the batch; it is that of `SmoothedClassifier`, images having the index of
+    their row, but float rounding may differ. Of a classifier with one logit z, logits
+    are [0, z].
 
     Args:
-        model: what to export.
-        path: folder to write; one that is there is replaced.
+        model: Model to export.
+        path: Folder to write; one that is there is replaced.
 
     Returns:
         The folder.
 
     Raises:
-        ValueError: for a model that has not seen an image yet, or of no such kind.
+        ValueError: For a model that has not seen an image yet, or of no such kind.
     """
     if isinstance(model, RobustClassifier):
         model = model.classifier
     # It saves what the endpoints use. Told of the models too, it would save all twice.
     archive = keras.export.ExportArchive()
-    # Counts of draws have no gradient, so none has to be saved.
+    # Counts of predictions have no gradient, so none has to be saved.
     smoothed = isinstance(model, SmoothedClassifier)
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=not smoothed)
     with contextlib.ExitStack() as stack:
@@ -88,12 +94,20 @@ def export(
 
 
 def _add_classifier(archive: keras.export.ExportArchive, model: keras.Model) -> None:
-    images = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, name="x")
+    images = tf.TensorSpec((None, *_input_shape(model)), tf.float32, name="x")
 
     def serve(x: tf.Tensor) -> tf.Tensor:
-        return model(x, training=False)
+        return outputs.logits(model, x)
 
     archive.add_endpoint("serve", serve, [images])
+
+
+def _input_shape(model: keras.Model) -> tuple[int | None, ...]:
+    """(height, width, channels) that a model takes, None where any size will do."""
+    # A subclass of keras.Model has no static shape; it has kept that of its first call.
+    known = (model.get_build_config() or {}).get("input_shape")
+    shape = tuple(known if known else model.input_shape)
+    return shape[1:] if len(shape) == 4 else (None, None, None)
 
 
 def _named(spec: tf.TensorSpec, name: str) -> tf.TensorSpec:
@@ -141,43 +155,34 @@ def _add_smoothed(
     def predict(
         x: tf.Tensor, n: tf.Tensor, alpha: tf.Tensor, seed: tf.Tensor
     ) -> tf.Tensor:
-        n, alpha = _draws("n", n), _probability("alpha", alpha)
+        n, alpha = _count("n", n), _probability("alpha", alpha)
         return tf.map_fn(
             lambda i: smoothed.predict_one(x[i : i + 1], n, alpha, seed, i),
             tf.range(tf.shape(x)[0]),
             fn_output_signature=tf.int64,
         )
 
-    def certify_all(
-        x: tf.Tensor, n0: tf.Tensor, seed: tf.Tensor, *numbers: tf.Tensor | None
+    def certified(
+        x: tf.Tensor, n0: tf.Tensor, seed: tf.Tensor, rule: StoppingRule
     ) -> dict[str, tf.Tensor]:
-        n, alpha, target_radius, share = numbers
-        rule = statistics.Rule(
-            smoothed.sigma,
-            _draws("n", n),
-            _probability("alpha", alpha),
-            smoothed.correction,
-            target_radius,
-            share,
-        )
-        n0 = _draws("n0", n0)
-        types = (tf.int64, tf.float64, tf.float64, tf.int32)
-        prediction, radius, p_lower, samples = tf.map_fn(
+        n0 = _count("n0", n0)
+        columns = tf.map_fn(
             lambda i: smoothed.certify_one(x[i : i + 1], n0, rule, seed, i),
             tf.range(tf.shape(x)[0]),
-            fn_output_signature=types,
+            fn_output_signature=(tf.int64, tf.float64, tf.float64, tf.int32),
         )
-        return {
-            "prediction": prediction,
-            "radius": radius,
-            "p_lower": p_lower,
-            "samples": samples,
-        }
+        names = ("prediction", "radius", "p_lower", "samples")
+        return dict(zip(names, columns, strict=True))
+
+    def common(n: tf.Tensor, alpha: tf.Tensor) -> tuple:
+        """What every rule is made of."""
+        checked = _count("n", n), _probability("alpha", alpha)
+        return smoothed.sigma, *checked, smoothed.correction
 
     def certify(
         x: tf.Tensor, n0: tf.Tensor, n: tf.Tensor, alpha: tf.Tensor, seed: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        return certify_all(x, n0, seed, n, alpha, None, None)
+        return certified(x, n0, seed, FixedSamples(*common(n, alpha)))
 
     def certify_target(
         x: tf.Tensor,
@@ -188,8 +193,8 @@ def _add_smoothed(
         seed: tf.Tensor,
     ) -> dict[str, tf.Tensor]:
         message = "`target_radius` must be positive. Received:"
-        target_radius = _require(target_radius, target_radius > 0, message)
-        return certify_all(x, n0, seed, n, alpha, target_radius, None)
+        radius = _require(target_radius, target_radius > 0, message)
+        return certified(x, n0, seed, TargetRadius(*common(n, alpha), radius))
 
     def certify_share(
         x: tf.Tensor,
@@ -200,7 +205,7 @@ def _add_smoothed(
         seed: tf.Tensor,
     ) -> dict[str, tf.Tensor]:
         share = _probability("share", share)
-        return certify_all(x, n0, seed, n, alpha, None, share)
+        return certified(x, n0, seed, RelativeGain(*common(n, alpha), share))
 
     numbers = [_named(_INT, "n0"), _named(_INT, "n"), alpha, seed]
     target_radius, share = _named(_DOUBLE, "target_radius"), _named(_DOUBLE, "share")
@@ -215,7 +220,7 @@ def _require(value: tf.Tensor, condition: tf.Tensor, message: str) -> tf.Tensor:
         return tf.identity(value)
 
 
-def _draws(name: str, n: tf.Tensor) -> tf.Tensor:
+def _count(name: str, n: tf.Tensor) -> tf.Tensor:
     return _require(n, n > 0, f"`{name}` must be at least 1. Received:")
 
 

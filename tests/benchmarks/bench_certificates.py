@@ -25,13 +25,13 @@ def pixelwise() -> Sides:
     import scipy.stats
     import tensorflow as tf
 
-    from lps_tf.certification.statistics import Rule
+    from lps_tf.certification.stopping import FixedSamples
 
     rng = np.random.default_rng(0)
     hits = rng.binomial(N, rng.beta(8, 1, (HEIGHT, WIDTH)))
     part = hits.ravel()[: int(hits.size * PART)]
-    rule = Rule(1.0, N, ALPHA, "bonferroni")
-    decide = tf.function(lambda k: rule.decide(k, N)[2], autograph=False)
+    rule = FixedSamples(1.0, N, ALPHA, "bonferroni")
+    decide = tf.function(lambda k: rule.decide(k, N).radius, autograph=False)
     counts = tf.constant(hits)
 
     def ours() -> None:

@@ -7,8 +7,8 @@ import tensorflow as tf
 from scipy.stats import beta, norm
 
 import lps_tf as lps
-from lps_tf.certification.sampler import BLOCK, Draws, Job
-from lps_tf.certification.statistics import Rule
+from lps_tf.certification.sampler import CertificationTask, NoiseSampler
+from lps_tf.certification.stopping import STEP, FixedSamples
 
 
 def smoothed(pset, classifier, sigma=1.0, **arguments):
@@ -44,6 +44,8 @@ class Pixels(tf.Module):
 
 class LatentItself:
     """A set whose image is the latent itself; it counts what it is asked for."""
+
+    supports_jit = False  # XLA has no Python functions
 
     def __init__(self, pset):
         self.pset, self.conditioned = pset, []
@@ -139,10 +141,10 @@ def test_every_draw_is_counted_once(tiny_set):
             tf.py_function(lambda v: seen.append(v.numpy()), [u], [])
             return u
 
-    draws = Draws(HalfSpace(0.0), Recorder(tiny_set), 1.0, 50)
+    sampler = NoiseSampler(HalfSpace(0.0), Recorder(tiny_set), 1.0, 50)
     x = tf.zeros((3, 12, 12, 1))
-    (job, *_) = draws.run(x, np.arange(3), 0, 130, None, None)
-    assert job.counts.sum() == 130 and job.done
+    (task, *_) = sampler.run(x, np.arange(3), 0, 130, None)
+    assert task.counts.sum() == 130 and task.done
     # All noise is different: between draws, images, and selection and estimation.
     noise = np.concatenate(seen)
     assert len(np.unique(noise[:, 0])) == len(np.unique(noise.round(4), axis=0))
@@ -150,12 +152,14 @@ def test_every_draw_is_counted_once(tiny_set):
     assert max(map(len, seen)) <= 50
 
 
-def test_selection_and_estimation_share_no_draw():
-    job = Job(0, 5, None, BLOCK, 50, Rule(1, 90, 0.1, "none"), None)
-    units = []
-    while unit := job.ask(ahead=True):
-        units.append(unit)
-    assert units == [
+def test_selection_and_estimation_share_no_sample(tiny_set):
+    sampler = NoiseSampler(HalfSpace(0.0), LatentItself(tiny_set), 1.0, STEP)
+    rule = FixedSamples(1, 90, 0.1, "none")
+    task = CertificationTask(0, 5, None, sampler, 50, rule)
+    blocks = []
+    while block := task.next_block(ahead=True):
+        blocks.append(block)
+    assert blocks == [
         (0, 0, 20), (0, 20, 20), (0, 40, 10),
         (1, 0, 20), (1, 20, 20), (1, 40, 20), (1, 60, 20), (1, 80, 10),
     ]  # fmt: skip
@@ -163,9 +167,10 @@ def test_selection_and_estimation_share_no_draw():
 
 @pytest.mark.parametrize("batch_size", [1, 7, 16, 32, 50, 64, 100, 256])
 def test_a_batch_is_nearly_full_of_whole_parts_of_blocks(tiny_set, batch_size):
-    draws = Draws(None, tiny_set, 1.0, batch_size)
-    assert BLOCK % draws.unit == 0
-    assert 0.87 * batch_size < draws.unit * draws.units <= batch_size
+    sampler = NoiseSampler(None, tiny_set, 1.0, batch_size)
+    assert STEP % sampler.block_size == 0
+    size = sampler.block_size * sampler.num_blocks
+    assert 0.87 * batch_size < size <= batch_size
 
 
 def test_few_images_are_held_and_each_is_conditioned_once(tiny_set):
@@ -177,9 +182,9 @@ def test_few_images_are_held_and_each_is_conditioned_once(tiny_set):
 
 
 def test_noise_is_standard_normal(tiny_set):
-    draws = Draws(None, tiny_set, 1.0, 100)
+    sampler = NoiseSampler(None, tiny_set, 1.0, 100)
     numbers = [[i, 1, start, 20] for i in range(40) for start in range(0, 200, 20)]
-    noise_of = tf.function(draws._noise, autograph=False)
+    noise_of = tf.function(sampler._noise, autograph=False)
     noise = [noise_of(tf.constant(n), tf.constant(3), 4) for n in numbers]
     noise = np.concatenate(noise)  # (8000, 4)
     assert np.abs(noise.mean(0)).max() < 0.05
@@ -236,7 +241,7 @@ def test_another_target_makes_no_other_graph(tiny_set, way):
     for value in (0.2, 0.4, 0.6):
         found = smooth.certify(x, **{way: value}, verbose=False)
         radii.add(float(found.radius[0]))
-    assert smooth._decide.experimental_get_tracing_count() == 1
+    assert smooth.sampler.advance.experimental_get_tracing_count() == 1
     assert len(radii) == 3
 
 

@@ -9,9 +9,17 @@ import scipy.stats
 import tensorflow as tf
 
 from lps_tf.certification import statistics
-from lps_tf.certification.statistics import Rule
+from lps_tf.certification.stopping import FixedSamples, RelativeGain, TargetRadius
 
 ALPHA = 0.05
+
+
+def rule_of(sigma, n, alpha, correction, target_radius=None, share=None):
+    """The stopping rule of one of the three ways."""
+    common = sigma, n, alpha, correction
+    if target_radius is not None:
+        return TargetRadius(*common, target_radius)
+    return FixedSamples(*common) if share is None else RelativeGain(*common, share)
 
 
 def allowed(runs, alpha=ALPHA):
@@ -213,7 +221,7 @@ def test_error_rates_of_whole_images(way, correction):
             p_values = statistics.binomial_test(top, n - top)
             return statistics.reject_by_p(p_values, ALPHA, correction)
         target = {"target": {"target_radius": radius}, "share": {"share": 0.1}}
-        rule = Rule(1.0, n, ALPHA, correction, **target.get(way, {}))
+        rule = rule_of(1.0, n, ALPHA, correction, **target.get(way, {}))
         _, p_lower, found = rule.decide(hits, n)
         return found > 0 if way == "target" else p_lower > p
 
@@ -234,7 +242,7 @@ def test_holms_corrections_reject_more_than_bonferronis_and_hold():
     hits = np.concatenate([above, at], 1)
     found = {}
     for correction in ("bonferroni", "holm"):
-        rule = Rule(1.0, n, ALPHA, correction, target_radius=scipy.stats.norm.ppf(p))
+        rule = rule_of(1.0, n, ALPHA, correction, target_radius=scipy.stats.norm.ppf(p))
         decide = tf.function(lambda k, rule=rule: rule.decide(k, n), autograph=False)
         found[correction] = np.stack([decide(tf.constant(k))[2] for k in hits])
         wrong = (found[correction][:, 180:] > 0).any(1).mean()
@@ -284,14 +292,14 @@ def test_holm_for_evidence_is_closed_testing():
 def test_bounds_of_pixels_are_clopper_and_pearsons_at_a_share_of_alpha():
     hits = np.random.RandomState(0).binomial(1000, 0.97, (5, 7))
     for correction, level in (("none", ALPHA), ("bonferroni", ALPHA / 35)):
-        _, p_lower, radius = Rule(2.0, 1000, ALPHA, correction).decide(hits, 1000)
+        _, p_lower, radius = rule_of(2.0, 1000, ALPHA, correction).decide(hits, 1000)
         expected = scipy.stats.beta.ppf(level, hits, 1000 - hits + 1)
         np.testing.assert_allclose(p_lower, expected, rtol=1e-6)
         np.testing.assert_allclose(radius, 2 * scipy.stats.norm.ppf(expected), 1e-5)
     # As published for 125x187 pixels: 2.463 sigma shrinks to 2.124.
     all_hits = np.full((125, 187), 1000)
     for correction, radius in (("none", 2.463), ("holm", 2.124)):
-        found = Rule(1.0, 1000, 0.001, correction).decide(all_hits, 1000)[2]
+        found = rule_of(1.0, 1000, 0.001, correction).decide(all_hits, 1000)[2]
         np.testing.assert_allclose(found, radius, atol=5e-4)
 
 
@@ -312,7 +320,7 @@ def test_a_bound_is_worked_out_once_for_each_count_not_for_each_pixel(
     monkeypatch.setattr(statistics, function, recorded)
     hits = np.random.RandomState(0).binomial(100, 0.9, (125, 187)) + drawn - 100
     target = {"log_evidence": {"target_radius": 0.5}, "anytime_lower": {"share": 0.1}}
-    rule = Rule(1.0, n, 0.00123, "holm", **target.get(function, {}))
+    rule = rule_of(1.0, n, 0.00123, "holm", **target.get(function, {}))
     for _ in range(2):
         rule.decide(tf.constant(hits), drawn)
     assert 0 < len(sizes) <= 2 * 15
@@ -329,16 +337,16 @@ def test_the_least_useful_number_of_draws(way, correction):
     pixels = 50
 
     def certifies(n):
-        rule = Rule(1.0, n, 0.001, correction, **way)
+        rule = rule_of(1.0, n, 0.001, correction, **way)
         return bool(tf.reduce_any(rule.decide(tf.fill((pixels,), n), n)[2] > 0))
 
-    rule = Rule(1.0, 1, 0.001, correction, **way)
-    least = statistics.least_draws(lambda n: rule.enough(n, pixels))
+    rule = rule_of(1.0, 1, 0.001, correction, **way)
+    least = statistics.least_samples(lambda n: rule.enough(n, pixels))
     assert certifies(least) and not certifies(least - 1)
 
 
 def test_a_target_that_no_number_of_draws_reaches():
-    rule = Rule(1.0, 1, 0.001, "holm", target_radius=40.0)
-    assert statistics.least_draws(lambda n: rule.enough(n, 1)) == 2**31 - 1
+    rule = rule_of(1.0, 1, 0.001, "holm", target_radius=40.0)
+    assert statistics.least_samples(lambda n: rule.enough(n, 1)) == 2**31 - 1
     stop, p_lower, radius = rule.decide(tf.constant(1000), 1000)
     assert bool(stop) and float(radius) == 0 and float(p_lower) == 0
