@@ -1,7 +1,8 @@
 # make demo    from pairs to a robust, certified, exported classifier: runs/demo/
 # make tutorials  the notebooks, executed anew: an hour or two; runs/laptop/
 # make saved_models  the models of saved_models/, from runs/laptop/ where they are there
-# make test    the tests, the lint among them
+# make test    the tests of every module and of the main job, the lint among them: minutes
+# make test-all  the rest of them, the notebooks among them: half an hour
 # make lint    the lint alone; make format mends what it can
 # make docs    the API reference, from the docstrings: runs/api/index.html
 # make bench   speed as ratios to PyTorch and to plain code: runs/bench.json
@@ -13,13 +14,13 @@ VENV := .venv/bin
 # TensorFlow speaks of missing GPUs at length; errors still show.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 .DEFAULT_GOAL := help
-.PHONY: help demo tutorials saved_models test lint format docs bench clean
+.PHONY: help demo tutorials saved_models test test-all lint format docs bench clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
 .venv/installed: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; ok = (3, 10) <= sys.version_info[:2] <= (3, 12); sys.exit(0 if ok else "lps_tf needs Python 3.10 to 3.12; choose one: make PYTHON=python3.11 ...")'
+	$(PYTHON) -c 'import sys; ok = (3, 10) <= sys.version_info[:2] <= (3, 13); sys.exit(0 if ok else "lps_tf needs Python 3.10 to 3.13; choose one: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv .venv
 	$(VENV)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
@@ -37,8 +38,13 @@ tutorials: .venv/installed
 saved_models: .venv/installed
 	$(VENV)/python -m lps_tf publish
 
+PYTEST := $(VENV)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+
 test: .venv/installed
-	$(VENV)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(PYTEST) -m "not slow" --check-slow
+
+test-all: .venv/installed
+	$(PYTEST) -m slow
 
 # PyTorch, which only `make bench` and the tests of reading its files need.
 .venv/original: .venv/installed

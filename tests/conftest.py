@@ -1,12 +1,16 @@
 """What several test files share: one tiny model of each kind, and real digits."""
 
+import collections
+import gc
 import os
+import time
 
 # TensorFlow reads it when it is imported, which the imports below do.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
+import psutil  # noqa: E402
 import pytest  # noqa: E402
 
 import lps_tf as lps  # noqa: E402
@@ -20,6 +24,59 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group(str(item.path)))
+
+
+# What takes longer is marked slow, and a run with --check-slow fails on what is not;
+# but for the few long ones that `make test` is to have, which are marked essential.
+# Seconds are those of a machine that does `reference_work` in REFERENCE: on one half
+# as fast, or as busy, the limit is twice as long.
+LIMIT = 5.0
+REFERENCE = 0.25
+_durations = collections.defaultdict(float)
+
+
+def pytest_addoption(parser):
+    text = f"fail on tests of more than {LIMIT:g} s that are not marked slow"
+    parser.addoption("--check-slow", action="store_true", help=text)
+
+
+def reference_work():
+    """Seconds of a loop in plain Python."""
+    start = time.perf_counter()
+    sum(i % 7 for i in range(5_000_000))
+    return time.perf_counter() - start
+
+
+def pytest_runtest_logreport(report):
+    marked = {"slow", "essential"} & set(report.keywords)
+    if not marked and report.when != "teardown":
+        _durations[report.nodeid] += report.duration
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session):
+    config = session.config
+    if hasattr(config, "workerinput") or not config.getoption("--check-slow"):
+        return
+    limit = LIMIT * max(1.0, reference_work() / REFERENCE)
+    config.unmarked = {k: v for k, v in _durations.items() if v > limit}
+    if config.unmarked:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    for name, seconds in getattr(config, "unmarked", {}).items():
+        terminalreporter.write_line(f"NOT MARKED SLOW: {seconds:.1f} s {name}")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def little_memory():
+    """Drops what a file has compiled; no worker may hold more than 4 GB."""
+    yield
+    keras.backend.clear_session()
+    gc.collect()
+    gigabytes = psutil.Process().memory_info().rss / 1e9
+    assert gigabytes < 4, f"this worker holds {gigabytes:.1f} GB"
 
 
 @pytest.fixture(autouse=True)
