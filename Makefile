@@ -38,7 +38,7 @@ tutorials: .venv/installed
 saved_models: .venv/installed
 	$(VENV)/python -m lps_tf publish
 
-PYTEST := $(VENV)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+PYTEST := $(VENV)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test: .venv/installed
 	$(PYTEST) -m "not slow" --check-slow

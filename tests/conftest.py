@@ -18,12 +18,9 @@ import lps_tf as lps  # noqa: E402
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Several workers get a file each, slow ones first; a mark may divide a file."""
+    """Workers take whole files (`--dist loadfile`), those of slow tests first."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda i: (i.path.stem != "test_tutorials", i.path not in slow))
-    for item in items:
-        if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
 
 
 # What takes longer is marked slow, and a run with --check-slow fails on what is not;

@@ -299,7 +299,7 @@ def run_notebook(tmp_path_factory):
     return run
 
 
-@pytest.mark.slow
+@pytest.mark.essential
 def test_notebooks_run_in_the_python_of_the_tests(run_notebook):
     source = "import os, sys, lps_tf\n"
     source += "print(sys.executable, os.getcwd(), lps_tf.__file__)"
@@ -321,16 +321,14 @@ def written_files():
     return {path for folder in folders for path in folder.rglob("*")}
 
 
-def group(path):
-    """What a worker runs: notebooks that share runs are of one group."""
-    scenes_and_loners = ("00", "01", "07", "08", "09", "11")
-    return "tutorials" if path.name.startswith(scenes_and_loners) else "test_tutorials"
+def tier(path):
+    """One notebook is in `make test`, the quickest that builds on no other."""
+    return pytest.mark.essential if path.stem == "01_linf_balls" else pytest.mark.slow
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "path",
-    [pytest.param(p, marks=pytest.mark.xdist_group(group(p))) for p in NOTEBOOKS],
+    [pytest.param(path, marks=tier(path)) for path in NOTEBOOKS],
     ids=lambda path: path.stem,
 )
 def test_tutorials_run_at_quick_scale(path, run_notebook, quick_parameters):
