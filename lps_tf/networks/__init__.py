@@ -1,12 +1,12 @@
-"""The networks of perturbation sets, and classifiers.
+"""Networks of perturbation sets, and classifiers.
 
-Each file gives a function of sizes that returns the arguments of a
+Each file has a function that maps sizes to the arguments of a
 `PerturbationSet`: prior, recognition, generator and likelihood.
 
 A prior maps images (batch, height, width, channels) to the mean and log-variance of
 the latent, each (batch, latent_dim); a recognition network does it for x and
-x_perturbed stacked on channels. A generator is two calls, so that attacks and
-certificates pay for x once: `features = generator.condition(x, training)`
+x_perturbed stacked on channels. A generator has two methods, so that attacks and
+certificates process x once: `features = generator.condition(x, training)`
 and `image = generator.decode(features, z, training)`.
 """
 

@@ -4,11 +4,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from lps_tf.networks.layers import (
     BatchNorm,
+    Generator,
+    Shape,
+    SizedLayer,
     conv,
     dense,
     flatten_channels_first,
@@ -23,10 +25,10 @@ def cifar10_residual(
     """Prior, recognition and generator for images of one size, 32x32x3 in the paper.
 
     Args:
-        latent_dim: size of the latent vector.
-        blocks: residual blocks of each network.
-        wide: channels between the blocks.
-        narrow: channels inside of them.
+        latent_dim: Size of the latent vector.
+        blocks: Number of residual blocks of each network.
+        wide: Channels between the blocks.
+        narrow: Channels inside the blocks.
 
     Returns:
         Arguments of `PerturbationSet`.
@@ -41,8 +43,10 @@ def cifar10_residual(
 
 
 @register
-class NormConv(keras.layers.Layer):
+class NormConv(SizedLayer):
     """Batch norm, ReLU and a 3x3 convolution without bias."""
+
+    sizes = ("filters",)
 
     def __init__(self, filters: int, **kwargs: Any):
         super().__init__(**kwargs)
@@ -50,22 +54,20 @@ class NormConv(keras.layers.Layer):
         self.norm = BatchNorm()
         self.conv = conv(filters, use_bias=False)
 
-    def build(self, input_shape: Sequence[int]) -> None:
+    def build(self, input_shape: Shape) -> None:
         """Makes the weights for maps (batch, height, width, channels)."""
         self.norm.build(input_shape)
         self.conv.build(input_shape)
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """(batch, height, width, channels) to (batch, height, width, filters)."""
+        """Maps (batch, height, width, channels) to (batch, height, width, filters)."""
         return self.conv(tf.nn.relu(self.norm(x, training=training)))
 
-    def get_config(self) -> dict:
-        """The constructor's arguments."""
-        return {**super().get_config(), "filters": self.filters}
 
+class ResidualBase(SizedLayer):
+    """Sizes and residual blocks that encoder and generator share."""
 
-class _Sized(keras.layers.Layer):
-    """What encoder and generator share: sizes and residual blocks."""
+    sizes = ("latent_dim", "blocks", "wide", "narrow")
 
     def __init__(
         self,
@@ -76,62 +78,55 @@ class _Sized(keras.layers.Layer):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.sizes = {
-            "latent_dim": latent_dim,
-            "blocks": blocks,
-            "wide": wide,
-            "narrow": narrow,
-        }
         self.latent_dim = latent_dim
+        self.blocks = blocks
+        self.wide = wide
+        self.narrow = narrow
         self.squeeze = [NormConv(narrow) for _ in range(blocks)]
         self.expand = [NormConv(wide) for _ in range(blocks)]
         self.first = conv(wide, use_bias=False)
 
-    def _build_blocks(self, image_shape: Sequence[int]) -> None:
+    def _build_blocks(self, image_shape: Shape) -> None:
         self.first.build(image_shape)
         for layer in self.squeeze:
-            layer.build((*image_shape[:3], self.sizes["wide"]))
+            layer.build((*image_shape[:3], self.wide))
         for layer in self.expand:
-            layer.build((*image_shape[:3], self.sizes["narrow"]))
+            layer.build((*image_shape[:3], self.narrow))
 
     def _residual(self, x: tf.Tensor, training: bool) -> tf.Tensor:
         for squeeze, expand in zip(self.squeeze, self.expand, strict=True):
             x += expand(squeeze(x, training=training), training=training)
         return x
 
-    def get_config(self) -> dict:
-        """The constructor's arguments."""
-        return {**super().get_config(), **self.sizes}
-
 
 @register
-class ResidualEncoder(_Sized):
+class ResidualEncoder(ResidualBase):
     """Residual blocks, then the mean and bounded log-variance of a latent vector."""
 
-    def build(self, input_shape: Sequence[int]) -> None:
+    def build(self, input_shape: Shape) -> None:
         """Makes the weights for images (batch, height, width, channels)."""
         self._build_blocks(input_shape)
-        narrow = self.sizes["narrow"]
-        self.last = NormConv(narrow)
-        self.last.build((*input_shape[:3], self.sizes["wide"]))
+        self.last = NormConv(self.narrow)
+        self.last.build((*input_shape[:3], self.wide))
         self.norm = BatchNorm()
-        self.norm.build((*input_shape[:3], narrow))
+        self.norm.build((*input_shape[:3], self.narrow))
         self.mean, self.log_variance = dense(self.latent_dim), dense(self.latent_dim)
         for head in (self.mean, self.log_variance):
-            head.build((None, math.prod(input_shape[1:3]) * narrow))
+            head.build((None, math.prod(input_shape[1:3]) * self.narrow))
 
     def call(self, x: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
-        """(batch, height, width, channels) to twice (batch, latent_dim)."""
+        """Maps (batch, height, width, channels) to twice (batch, latent_dim)."""
         x = self.last(self._residual(self.first(x), training), training=training)
+        # (batch, narrow * height * width)
         flat = flatten_channels_first(tf.nn.relu(self.norm(x, training=training)))
         return self.mean(flat), scaled_tanh(self.log_variance(flat))
 
 
 @register
-class ResidualGenerator(_Sized):
+class ResidualGenerator(ResidualBase, Generator):
     """The latent as one more channel of x, residual blocks, and the image."""
 
-    def build(self, input_shape: Any) -> None:
+    def build(self, input_shape: Sequence[Shape]) -> None:
         """Makes the weights for inputs (x, z), x (batch, height, width, channels)."""
         image_shape = input_shape[0]
         _, height, width, channels = image_shape
@@ -140,24 +135,19 @@ class ResidualGenerator(_Sized):
         self.latent_map.build((None, self.latent_dim))
         # The first convolution of [x, map]: `first` is its half of x.
         self._build_blocks(image_shape)
-        self.from_map = conv(self.sizes["wide"], use_bias=False)
+        self.from_map = conv(self.wide, use_bias=False)
         self.from_map.build((None, height, width, 1))
         self.last = NormConv(channels)
-        self.last.build((None, height, width, self.sizes["wide"]))
+        self.last.build((None, height, width, self.wide))
 
     def condition(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """The share of x in the first convolution."""
+        """Computes x's share of the first convolution, (batch, height, width, wide)."""
         return self.first(x)
 
     def decode(
         self, features: tf.Tensor, z: tf.Tensor, training: bool = False
     ) -> tf.Tensor:
-        """Features and latents (batch, latent_dim) to images in [0, 1]."""
+        """Maps features and latents (batch, latent_dim) to images in [0, 1]."""
         latent_map = tf.reshape(self.latent_map(z), (-1, *self.image_size, 1))
         y = self._residual(features + self.from_map(latent_map), training)
         return tf.sigmoid(tf.cast(self.last(y, training=training), tf.float32))
-
-    def call(self, inputs: Any, training: bool = False) -> tf.Tensor:
-        """(x, z) to images."""
-        x, z = inputs
-        return self.decode(self.condition(x), z, training=training)

@@ -1,4 +1,4 @@
-"""Classifiers: any Keras model that maps images to logits will do; these are ours."""
+"""Classifiers: any Keras model from images to logits will do; these are the paper's."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,12 +20,12 @@ def small_cnn(
 
     Args:
         image_shape: (height, width, channels).
-        num_classes: number of classes, the length of the logits.
-        filters: width of each convolution.
-        units: width of the dense layer.
+        num_classes: Number of classes, the length of the logits; 1 gives one logit.
+        filters: Channels of each convolution.
+        units: Width of the dense layer.
 
     Returns:
-        A model from images (batch, *image_shape) to logits (batch, classes).
+        A model from images (batch, *image_shape) to logits (batch, num_classes).
     """
     layers = [keras.Input(tuple(image_shape))]
     for width in filters:
@@ -43,11 +43,11 @@ def mnist_conv(
 
     Args:
         image_shape: (height, width, channels), sides multiples of 4.
-        num_classes: number of classes, the length of the logits.
-        units: width of the dense layer.
+        num_classes: Number of classes, the length of the logits; 1 gives one logit.
+        units: Width of the dense layer.
 
     Returns:
-        A model from images (batch, *image_shape) to logits (batch, classes).
+        A model from images (batch, *image_shape) to logits (batch, num_classes).
     """
     layers = [keras.Input(tuple(image_shape))]
     for i, filters in ((0, 32), (2, 64)):
@@ -74,17 +74,17 @@ def wide_resnet(
 
     Args:
         image_shape: (height, width, channels).
-        num_classes: number of classes, the length of the logits.
-        depth: number of layers, 6 n + 4.
-        width: factor on the channels 16, 32 and 64.
-        mean: of each channel, subtracted first.
-        std: of each channel, divided by; the defaults are CIFAR-10's.
+        num_classes: Number of classes, the length of the logits; 1 gives one logit.
+        depth: Number of layers, 6 n + 4.
+        width: Factor on the channels 16, 32 and 64.
+        mean: Mean of each channel, which is subtracted; defaults to CIFAR-10's.
+        std: Standard deviation of each channel, which divides; likewise.
 
     Returns:
         A model from images (batch, *image_shape) in [0, 1] to logits.
 
     Raises:
-        ValueError: for a depth that is not 6 n + 4.
+        ValueError: If `depth` is not 6 n + 4.
     """
     blocks, rest = divmod(depth - 4, 6)
     if rest or blocks < 1:
@@ -115,9 +115,9 @@ class Unet(keras.Model):
     """The paper's segmenter, for images of any size: logits of every pixel.
 
     Args:
-        num_classes: number of classes.
-        channels: of the levels, two or more; five in the paper.
-        **kwargs: of `keras.Model`.
+        num_classes: Number of classes; 1 gives one logit per pixel.
+        channels: Channels of each level, two levels or more; five in the paper.
+        **kwargs: Arguments of `keras.Model`.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class Unet(keras.Model):
         self.encoder = UnetEncoder(channels)
         self.decoder = UnetDecoder(channels, extra=0, outputs=num_classes)
 
-    def build(self, input_shape: Sequence[int]) -> None:
+    def build(self, input_shape: Sequence[Any]) -> None:
         """Makes the weights for images (batch, height, width, channels)."""
         self.encoder.build(input_shape)
         self.decoder.build(None)
@@ -141,20 +141,20 @@ class Unet(keras.Model):
 
     @property
     def input_shape(self) -> tuple:
-        """(None, None, None, channels), as a functional model has it."""
+        """Shape (None, None, None, channels), as a functional model has it."""
         return (None, None, None, self._depth)
 
     @property
     def output_shape(self) -> tuple:
-        """(None, None, None, classes)."""
+        """Shape (None, None, None, num_classes), as a functional model has it."""
         return (None, None, None, self.num_classes)
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """(batch, height, width, channels) to (batch, height, width, classes)."""
+        """Maps images (batch, height, width, channels) to logits of each pixel."""
         return self.decoder(self.encoder(x, training=training), training=training)
 
-    def get_config(self) -> dict:
-        """The constructor's arguments."""
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
         return {
             "num_classes": self.num_classes,
             "channels": self.channels,
@@ -162,8 +162,8 @@ class Unet(keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config: dict) -> "Unet":
-        """The inverse of `get_config`."""
+    def from_config(cls, config: dict[str, Any]) -> "Unet":
+        """Makes the model of a config."""
         config = dict(config)
         if "classes" in config:  # saved before version 0.2
             config["num_classes"] = config.pop("classes")
@@ -185,7 +185,7 @@ def _same_conv(x: Any, filters: int, strides: int, name: str) -> Any:
         return SameConv2D(
             filters, 3, use_bias=False, kernel_initializer=_he(), name=name
         )(x)
-    # Padded by one on every side, which "same" is not at stride 2.
+    # One row or column of zeros on each side, which "same" does not give at stride 2.
     x = keras.layers.ZeroPadding2D(1)(x)
     return _conv(filters, 3, name, strides=strides, use_bias=False)(x)
 

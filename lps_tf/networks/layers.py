@@ -1,26 +1,27 @@
 """Layers that several networks share."""
 
 import math
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from lps_tf.networks.xla_cpu import convolutions
+from lps_tf.networks.xla_cpu import convolutions, on_cpu
+from lps_tf.networks.xla_cpu.sums import channel_sum, scale_shift
+
+T = TypeVar("T", bound=Callable)
+#: Shape of a tensor: an integer for each axis, or None where it is not known.
+Shape: TypeAlias = Sequence[Any]
 
 # Batch norm as PyTorch counts it: momentum .1 there is .9 here.
 BATCH_NORM = {"epsilon": 1e-5, "momentum": 0.9}
 
 
-def on_cpu() -> bool:
-    """Whether the shortcuts here that make XLA fast on a CPU are of use."""
-    return not tf.config.list_physical_devices("GPU")
-
-
-def register(cls: type) -> type:
-    """Registers a class with Keras under this package's name."""
-    return keras.saving.register_keras_serializable("lps_tf")(cls)
+def register(thing: T) -> T:
+    """Registers a class or function with Keras under this package's name."""
+    return keras.saving.register_keras_serializable("lps_tf")(thing)
 
 
 def fan_in_uniform() -> keras.initializers.Initializer:
@@ -30,7 +31,7 @@ def fan_in_uniform() -> keras.initializers.Initializer:
 
 @register
 def pass_through(shape: tuple, dtype: Any = None) -> tf.Tensor:
-    """A kernel that starts as the average of its inputs, plus half the usual noise.
+    """Initialises a kernel as the average of its inputs, plus half the usual noise.
 
     With noise alone a block of one or two channels turns its image into a negative
     that the next ReLU cuts off, for one seed in a few, and the set then learns to
@@ -79,28 +80,6 @@ def scaled_tanh(x: tf.Tensor) -> tf.Tensor:
     return (low + high) / 2 + (low - high) / 2 * tf.tanh(tf.cast(x, tf.float32))
 
 
-@tf.custom_gradient
-def _channel_sum(x: tf.Tensor) -> tuple[tf.Tensor, Any]:
-    """Sums maps (batch, height, width, channels) over all but channels."""
-    flat = tf.reshape(x, (-1, x.shape[-1]))
-    if on_cpu():
-        # XLA's own sum over rows goes through memory column by column.
-        total = (tf.ones((1, tf.shape(flat)[0]), x.dtype) @ flat)[0]
-    else:
-        total = tf.reduce_sum(flat, 0)
-    return total, lambda dy: tf.broadcast_to(dy, tf.shape(x))
-
-
-@tf.custom_gradient
-def _scale_shift(x: tf.Tensor, scale: tf.Tensor, shift: tf.Tensor) -> tuple:
-    """Each channel times a scale, plus a shift."""
-
-    def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        return dy * scale, _channel_sum(dy * x), _channel_sum(dy)
-
-    return x * scale + shift, gradient
-
-
 @register
 class BatchNorm(keras.layers.BatchNormalization):
     """Keras's batch norm of maps with its sums as matrix products, fast under XLA.
@@ -110,8 +89,8 @@ class BatchNorm(keras.layers.BatchNormalization):
     Keras would keep those of the first replica.
 
     Args:
-        **kwargs: of `keras.layers.BatchNormalization`; epsilon and momentum are
-            PyTorch's.
+        **kwargs: Arguments of `keras.layers.BatchNormalization`. Epsilon and momentum
+            default to PyTorch's.
     """
 
     def __init__(self, **kwargs: Any):
@@ -129,38 +108,38 @@ class BatchNorm(keras.layers.BatchNormalization):
         mean, variance = self.moving_mean.value, self.moving_variance.value
         if training and self.trainable:
             count = tf.cast(tf.reduce_prod(tf.shape(x)[:-1]), tf.float32)
-            mean = _channel_sum(x) / count
+            mean = channel_sum(x) / count
             # The mean is where this is least: its derivative there is zero.
             centred = x - tf.stop_gradient(mean)
-            variance = _channel_sum(tf.square(centred)) / count
+            variance = channel_sum(tf.square(centred)) / count
             for moving, new in (
                 (self.moving_mean, mean),
                 (self.moving_variance, variance),
             ):
                 moving.assign(moving * self.momentum + new * (1 - self.momentum))
         scale = self.gamma.value * tf.math.rsqrt(variance + self.epsilon)
-        y = _scale_shift(x, scale, self.beta.value - mean * scale)
+        y = scale_shift(x, scale, self.beta.value - mean * scale)
         return tf.cast(y, self.compute_dtype)
 
 
 @register
 class SameConv2D(keras.layers.Conv2D):
-    """A convolution that keeps the size, fast on a CPU, under XLA above all.
+    """A convolution that keeps the size, in the form that XLA runs fastest on a CPU.
 
-    See `lps_tf.networks.convolutions` for how. Elsewhere, and in other precisions than
+    See `lps_tf.networks.xla_cpu.convolutions`. Elsewhere, and in other precisions than
     float32, it is the library's convolution.
 
     Args:
-        filters: output channels.
-        kernel_size: side of the kernel, odd.
-        **kwargs: of `keras.layers.Conv2D`.
+        filters: Number of output channels.
+        kernel_size: Side of the kernel, odd.
+        **kwargs: Arguments of `keras.layers.Conv2D`.
     """
 
     def __init__(self, filters: int, kernel_size: int, **kwargs: Any):
         super().__init__(filters, kernel_size, **{**kwargs, "padding": "same"})
 
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        """The fastest way there is for this kernel."""
+        """Convolves by the fastest algorithm for this kernel."""
         kernel = tf.convert_to_tensor(kernel)
         if not convolutions.in_use() or kernel.dtype != tf.float32:
             return super().convolution_op(inputs, kernel)
@@ -169,65 +148,63 @@ class SameConv2D(keras.layers.Conv2D):
 
 @register
 class NarrowConv2D(keras.layers.Conv2D):
-    """A 'valid' convolution of few channels, fast under XLA on a CPU.
+    """A "valid" convolution of few channels, fast under XLA on a CPU.
 
-    XLA's CPU convolution is slow with one to five channels: there is nothing to
-    vectorise over. Here a tile of 6x6 outputs is one matrix product of the inputs it
-    sees with an expanded kernel. The result is the convolution's up to the order of
-    summation; on other devices the ordinary convolution runs.
+    The result is the library's up to the order of summation; on other devices the
+    library's convolution runs.
 
     Args:
-        filters: output channels.
-        kernel_size: side of the kernel.
-        **kwargs: of `keras.layers.Layer`.
+        filters: Number of output channels.
+        kernel_size: Side of the kernel, at most 7.
+        **kwargs: Arguments of `keras.layers.Conv2D`.
     """
-
-    tile = 6
 
     def __init__(self, filters: int, kernel_size: int, **kwargs: Any):
         kwargs = {"kernel_initializer": pass_through, **kwargs, "padding": "valid"}
         super().__init__(filters, kernel_size, **kwargs)
-        if self.kernel_size[0] > self.tile + 1 or max(self.strides) > 1:
+        largest = convolutions.TILE + 1
+        if self.kernel_size[0] > largest or max(self.strides) > 1:
             raise ValueError(
-                f"`kernel_size` must be at most {self.tile + 1} and strides 1. "
+                f"`kernel_size` must be at most {largest} and strides 1. "
                 f"Received: kernel_size={kernel_size}, strides={self.strides}"
             )
 
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        """Tiles on a CPU, the library's convolution elsewhere."""
+        """Convolves by tiles on a CPU, with the library elsewhere."""
         if not on_cpu():
             return super().convolution_op(inputs, kernel)
-        kernel = tf.convert_to_tensor(kernel)
-        side, _, channels, filters = kernel.shape
-        height, width = inputs.shape[1] - side + 1, inputs.shape[2] - side + 1
-        window = self.tile + side - 1
-        x = _windows(_windows(inputs, self.tile, side, axis=1), self.tile, side, axis=3)
-        rows, columns = x.shape[1], x.shape[3]
-        x = tf.transpose(x, (0, 1, 3, 2, 4, 5))
-        x = tf.reshape(x, (-1, window * window * channels))
-        place = np.zeros((window, self.tile, side), kernel.dtype.as_numpy_dtype)
-        for i in range(self.tile):
-            place[range(i, i + side), i, range(side)] = 1
-        kernel = tf.einsum("aik,bjl,klcd->abcijd", place, place, kernel)
-        y = x @ tf.reshape(kernel, (x.shape[1], -1))
-        y = tf.reshape(y, (-1, rows, columns, self.tile, self.tile, filters))
-        y = tf.transpose(y, (0, 1, 3, 2, 4, 5))
-        y = tf.reshape(y, (-1, rows * self.tile, columns * self.tile, filters))
-        return y[:, :height, :width]
+        return convolutions.tiled(inputs, tf.convert_to_tensor(kernel))
 
 
-def _windows(x: tf.Tensor, tile: int, side: int, axis: int) -> tf.Tensor:
-    """Splits an axis into (tiles, tile + side - 1), windows that overlap."""
-    shape = x.shape.as_list()
-    tiles = -(-(shape[axis] - side + 1) // tile)
-    pad = [[0, 0]] * len(shape)
-    pad[axis] = [0, (tiles + 1) * tile - shape[axis]]
-    shape[axis : axis + 1] = [tiles + 1, tile]
-    blocks = tf.reshape(tf.pad(x, pad), [-1, *shape[1:]])
-    here, after = (
-        tf.split(blocks, [tiles, 1], axis)[0],
-        tf.split(blocks, [1, tiles], axis),
-    )
-    return tf.concat(
-        [here, tf.split(after[1], [side - 1, tile - side + 1], axis + 1)[0]], axis + 1
-    )
+class SizedLayer(keras.layers.Layer):
+    """A layer whose config is what its attributes named in `sizes` hold."""
+
+    #: Names of the constructor's arguments, each kept as an attribute.
+    sizes: ClassVar[tuple[str, ...]] = ()
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        own = {name: getattr(self, name) for name in self.sizes}
+        return {**super().get_config(), **own}
+
+
+class Generator(SizedLayer):
+    """A generator in two calls, so that x is paid for once, whatever the latents."""
+
+    #: Whether one set of weights serves images of any size.
+    any_size: ClassVar[bool] = False
+
+    def condition(self, x: tf.Tensor, training: bool = False) -> Any:
+        """Computes what depends on x alone: a tensor, or a structure of tensors."""
+        raise NotImplementedError
+
+    def decode(self, features: Any, z: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Maps features and latents (batch, latent_dim) to images in [0, 1]."""
+        raise NotImplementedError
+
+    def call(
+        self, inputs: tuple[tf.Tensor, tf.Tensor], training: bool = False
+    ) -> tf.Tensor:
+        """Maps (x, z) to images: condition, then decode."""
+        x, z = inputs
+        return self.decode(self.condition(x, training=training), z, training=training)

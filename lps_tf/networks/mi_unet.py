@@ -8,15 +8,17 @@ import keras
 import tensorflow as tf
 
 from lps_tf.networks.layers import (
+    Generator,
+    Shape,
+    SizedLayer,
     dense,
     fan_in_uniform,
     flatten_channels_first,
     register,
     scaled_tanh,
 )
-from lps_tf.networks.unet import (
-    UnetDecoder,
-    UnetEncoder,
+from lps_tf.networks.unet import UnetDecoder, UnetEncoder
+from lps_tf.networks.xla_cpu.axes import (
     apply_axes,
     pool_matrix,
     resize_matrix,
@@ -41,17 +43,17 @@ def mi_unet(
     to fixed sizes for the latent, and the latent's maps are enlarged again.
 
     Args:
-        channels: of the levels, five in the paper; `UnetEncoder` says more of them.
-        latents: latent dimensions of each level; u is all of them in one vector.
+        channels: Channels of each level, five levels in the paper; see `UnetEncoder`.
+        latents: Latent dimensions of each level; u is all of them in one vector.
         pool: (height, width) to which each level is pooled.
 
     Returns:
         Arguments of `PerturbationSet`.
 
     Raises:
-        ValueError: if these are not of equally many levels, or of fewer than two.
+        ValueError: If these differ in their number of levels, or have fewer than two.
     """
-    sizes = {"channels": channels, "latents": latents, "pool": pool}
+    sizes: dict[str, Any] = {"channels": channels, "latents": latents, "pool": pool}
     return {
         "prior": MultiscaleEncoder(**sizes),
         "recognition": MultiscaleEncoder(**sizes),
@@ -60,8 +62,10 @@ def mi_unet(
     }
 
 
-class _Sized(keras.layers.Layer):
-    """What encoder and generator share: the sizes and a U-Net's encoder."""
+class UnetBase(SizedLayer):
+    """Sizes and U-Net encoder that `mi_unet`'s encoder and generator share."""
+
+    sizes = ("channels", "latents", "pool")
 
     def __init__(
         self,
@@ -73,7 +77,7 @@ class _Sized(keras.layers.Layer):
         super().__init__(**kwargs)
         if not len(channels) == len(latents) == len(pool):
             raise ValueError(
-                "`channels`, `latents` and `pool` must be of equally many levels. "
+                "`channels`, `latents` and `pool` must have one entry per level. "
                 f"Received: channels={channels}, latents={latents}, pool={pool}"
             )
         self.channels = tuple(channels)
@@ -81,21 +85,12 @@ class _Sized(keras.layers.Layer):
         self.pool = tuple(tuple(size) for size in pool)
         self.unet = UnetEncoder(channels)
 
-    def get_config(self) -> dict:
-        """The constructor's arguments."""
-        return {
-            **super().get_config(),
-            "channels": self.channels,
-            "latents": self.latents,
-            "pool": self.pool,
-        }
-
 
 @register
-class MultiscaleEncoder(_Sized):
-    """Mean and bounded log-variance of each level's latent, in one vector."""
+class MultiscaleEncoder(UnetBase):
+    """Computes mean and bounded log-variance of each level's latent, in one vector."""
 
-    def build(self, input_shape: Sequence[int]) -> None:
+    def build(self, input_shape: Shape) -> None:
         """Makes the weights for images (batch, height, width, channels)."""
         self.unet.build(input_shape)
         self.squeeze = [
@@ -112,24 +107,25 @@ class MultiscaleEncoder(_Sized):
                 head.build((None, math.prod(self.pool[i]) * _SQUEEZED))
 
     def call(self, x: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
-        """(batch, height, width, channels) to twice (batch, sum of latents)."""
+        """Maps (batch, height, width, channels) to twice (batch, sum of latents)."""
         means, log_variances = [], []
         for i, level in enumerate(self.unet(x, training=training)):
-            axes = map(pool_matrix, size_of(level), self.pool[i])
-            pooled = apply_axes(self.squeeze[i](level), *axes)
-            flat = flatten_channels_first(pooled)
+            # Fixed sizes, whatever the image's, let dense layers read them.
+            rows, columns = map(pool_matrix, size_of(level), self.pool[i])
+            pooled = apply_axes(self.squeeze[i](level), rows, columns)
+            flat = flatten_channels_first(pooled)  # (batch, 16 * pool area)
             means.append(self.means[i](flat))
             log_variances.append(self.log_variances[i](flat))
         return tf.concat(means, -1), scaled_tanh(tf.concat(log_variances, -1))
 
 
 @register
-class MultiscaleGenerator(_Sized):
+class MultiscaleGenerator(UnetBase, Generator):
     """A U-Net whose maps each get one more channel, from that level's latent."""
 
     any_size = True
 
-    def build(self, input_shape: Any) -> None:
+    def build(self, input_shape: Sequence[Shape]) -> None:
         """Makes the weights for inputs (x, z), x (batch, height, width, channels)."""
         self.unet.build(input_shape[0])
         self.latent_maps = [dense(math.prod(size)) for size in self.pool]
@@ -139,26 +135,22 @@ class MultiscaleGenerator(_Sized):
         self.decoder.build(None)
 
     def condition(self, x: tf.Tensor, training: bool = False) -> list[tf.Tensor]:
-        """The U-Net's maps of x, about half of the generator's work."""
+        """Computes the U-Net's maps of x, about half of the generator's work."""
         return self.unet(x, training=training)
 
     def decode(
         self, features: list[tf.Tensor], z: tf.Tensor, training: bool = False
     ) -> tf.Tensor:
-        """Maps and latents (batch, sum of latents) to images in [0, 1]."""
+        """Maps features and latents (batch, sum of latents) to images in [0, 1]."""
         maps = []
         parts = tf.split(z, self.latents, axis=-1)
         for level, part, dense_map, size in zip(
             features, parts, self.latent_maps, self.pool, strict=True
         ):
             latent_map = tf.reshape(dense_map(part), (-1, *size, 1))
-            axes = map(resize_matrix, size, size_of(level))
-            latent_map = tf.cast(apply_axes(latent_map, *axes), level.dtype)
+            rows, columns = map(resize_matrix, size, size_of(level))
+            latent_map = tf.cast(apply_axes(latent_map, rows, columns), level.dtype)
+            # (batch, height, width, channels + 1), of this level
             maps.append(tf.concat([level, latent_map], -1))
         image = self.decoder(maps, training=training)
         return tf.sigmoid(tf.cast(image, tf.float32))
-
-    def call(self, inputs: Any, training: bool = False) -> tf.Tensor:
-        """(x, z) to images."""
-        x, z = inputs
-        return self.decode(self.condition(x, training=training), z, training=training)

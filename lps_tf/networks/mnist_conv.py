@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from lps_tf.networks.layers import conv, register
+from lps_tf.networks.layers import Generator, Shape, SizedLayer, conv, register
 
 
 def mnist_conv(
@@ -19,8 +19,8 @@ def mnist_conv(
     flattened into one vector: 7x7x128 for the paper's 28x28x1.
 
     Args:
-        filters: widths of the two convolutions.
-        latent_channels: depth of the latent map.
+        filters: Channels of the two convolutions.
+        latent_channels: Channels of the latent map.
 
     Returns:
         Arguments of `PerturbationSet`.
@@ -33,8 +33,10 @@ def mnist_conv(
     }
 
 
-class _Sized(keras.layers.Layer):
-    """What encoder and generator share: the sizes, and their config."""
+class ConvBase(SizedLayer):
+    """Sizes that encoder and generator share."""
+
+    sizes = ("filters", "latent_channels")
 
     def __init__(
         self,
@@ -46,17 +48,12 @@ class _Sized(keras.layers.Layer):
         self.filters = tuple(filters)
         self.latent_channels = latent_channels
 
-    def get_config(self) -> dict:
-        """The constructor's arguments."""
-        sizes = {"filters": self.filters, "latent_channels": self.latent_channels}
-        return {**super().get_config(), **sizes}
-
 
 @register
-class ConvEncoder(_Sized):
+class ConvEncoder(ConvBase):
     """Two convolutions with pooling, then the mean and log-variance of a map."""
 
-    def build(self, input_shape: Sequence[int]) -> None:
+    def build(self, input_shape: Shape) -> None:
         """Makes the weights for images (batch, height, width, channels)."""
         _, height, width, channels = input_shape
         if height % 4 or width % 4:
@@ -75,20 +72,20 @@ class ConvEncoder(_Sized):
             head.build((None, height // 4, width // 4, self.filters[1]))
 
     def call(self, x: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
-        """(batch, height, width, channels) to twice (batch, latent_dim)."""
+        """Maps (batch, height, width, channels) to twice (batch, latent_dim)."""
         for layer in self.layers:
             x = tf.nn.max_pool2d(layer(x), 2, 2, "VALID")
-        heads = (self.mean(x), self.log_variance(x))
-        return tuple(
-            tf.reshape(head, (-1, math.prod(head.shape[1:]))) for head in heads
-        )
+        size = math.prod(x.shape[1:3]) * self.latent_channels
+        mean, log_variance = self.mean(x), self.log_variance(x)
+        # From (batch, height / 4, width / 4, latent_channels) to one vector each
+        return tf.reshape(mean, (-1, size)), tf.reshape(log_variance, (-1, size))
 
 
 @register
-class ConvGenerator(_Sized):
-    """Convolutions of the latent map, enlarged twice, with x beside them each time."""
+class ConvGenerator(ConvBase, Generator):
+    """Convolves the latent map, enlarged twice, each time beside x as channels."""
 
-    def build(self, input_shape: Any) -> None:
+    def build(self, input_shape: Sequence[Shape]) -> None:
         """Makes the weights for inputs (x, z), x (batch, height, width, channels)."""
         _, height, width, channels = input_shape[0]
         self.map_shape = (height // 4, width // 4, self.latent_channels)
@@ -111,7 +108,7 @@ class ConvGenerator(_Sized):
             latent_map.build((None, None, None, depth))
 
     def condition(self, x: tf.Tensor, training: bool = False) -> list[tf.Tensor]:
-        """The share of x in each of the three convolutions."""
+        """Computes x's share of each of the three convolutions."""
         images = [*(reduce(x) for reduce in self.reduce), x]
         return [
             layer(image) for layer, image in zip(self.from_image, images, strict=True)
@@ -120,15 +117,11 @@ class ConvGenerator(_Sized):
     def decode(
         self, features: list[tf.Tensor], z: tf.Tensor, training: bool = False
     ) -> tf.Tensor:
-        """Features and latents (batch, latent_dim) to images in [0, 1]."""
+        """Maps features and latents (batch, latent_dim) to images in [0, 1]."""
         y = tf.reshape(z, (-1, *self.map_shape))
         for i, layer in enumerate(self.from_map):
             if i:
+                # Nearest neighbours: twice the height and the width
                 y = tf.repeat(tf.repeat(tf.nn.relu(y), 2, 1), 2, 2)
             y = features[i] + layer(y)
         return tf.sigmoid(tf.cast(y, tf.float32))
-
-    def call(self, inputs: Any, training: bool = False) -> tf.Tensor:
-        """(x, z) to images."""
-        x, z = inputs
-        return self.decode(self.condition(x), z)

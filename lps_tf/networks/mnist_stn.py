@@ -1,7 +1,7 @@
 """The paper's network for rotated, translated and scaled digits.
 
-The generator moves x itself, by affine maps that it reads off the latent (spatial
-transformers), then touches the result up with two convolutions.
+The generator moves x itself, by affine maps that it computes from the latent (spatial
+transformers), then refines the result by convolutions.
 """
 
 import math
@@ -14,7 +14,10 @@ import tensorflow as tf
 from lps_tf._internal import resampling
 from lps_tf.networks.layers import (
     BatchNorm,
+    Generator,
     NarrowConv2D,
+    Shape,
+    SizedLayer,
     dense,
     flatten_channels_first,
     reflect_pad,
@@ -30,9 +33,9 @@ def mnist_stn(
     """Prior, recognition and generator for images of one size, 42x42x1 in the paper.
 
     Args:
-        latent_dim: size of the latent vector.
-        transformers: how many spatial transformers the generator has.
-        localisation: widths of the two dense layers in front of each affine map.
+        latent_dim: Size of the latent vector.
+        transformers: Number of spatial transformers of the generator.
+        localisation: Widths of the two dense layers in front of each affine map.
 
     Returns:
         Arguments of `PerturbationSet`.
@@ -49,7 +52,7 @@ def mnist_stn(
 class ConvBlock(keras.layers.Layer):
     """Batch norm, ReLU and a 5x5 convolution, twice; channels and size stay."""
 
-    def build(self, input_shape: tuple) -> None:
+    def build(self, input_shape: Shape) -> None:
         """Makes the layers for the input's channels."""
         channels = input_shape[-1]
         self.norms = [BatchNorm() for _ in range(2)]
@@ -60,18 +63,20 @@ class ConvBlock(keras.layers.Layer):
             conv.build((batch, height + 4, width + 4, channels))
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """(batch, height, width, channels) to the same shape."""
+        """Maps (batch, height, width, channels) to the same shape."""
         for norm, conv in zip(self.norms, self.convs, strict=True):
             x = conv(reflect_pad(tf.nn.relu(norm(x, training=training)), 2))
         return x
 
 
 @register
-class StnEncoder(keras.layers.Layer):
-    """Images to the mean and log-variance of a latent vector.
+class StnEncoder(SizedLayer):
+    """Maps images to the mean and log-variance of a latent vector.
 
     The recognition network is the same one, on x and x_perturbed as channels.
     """
+
+    sizes = ("latent_dim",)
 
     def __init__(self, latent_dim: int, **kwargs: Any):
         super().__init__(**kwargs)
@@ -80,25 +85,23 @@ class StnEncoder(keras.layers.Layer):
         self.mean = dense(latent_dim)
         self.log_variance = dense(latent_dim)
 
-    def build(self, input_shape: Sequence[int]) -> None:
+    def build(self, input_shape: Shape) -> None:
         """Makes the weights for images (batch, height, width, channels)."""
         self.block.build(input_shape)
         for head in (self.mean, self.log_variance):
             head.build((None, math.prod(input_shape[1:])))
 
     def call(self, x: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
-        """(batch, height, width, channels) to twice (batch, latent_dim)."""
+        """Maps (batch, height, width, channels) to twice (batch, latent_dim)."""
         flat = flatten_channels_first(self.block(x, training=training))
         return self.mean(flat), self.log_variance(flat)
 
-    def get_config(self) -> dict:
-        """The constructor's arguments."""
-        return {**super().get_config(), "latent_dim": self.latent_dim}
-
 
 @register
-class StnGenerator(keras.layers.Layer):
-    """Moves x by affine maps read off the latent, then touches the result up."""
+class StnGenerator(Generator):
+    """Moves x by affine maps that depend on the latent, then refines the result."""
+
+    sizes = ("latent_dim", "transformers", "localisation")
 
     def __init__(
         self,
@@ -113,7 +116,7 @@ class StnGenerator(keras.layers.Layer):
         self.transformers = transformers
         self.localisation = tuple(localisation)
 
-    def build(self, input_shape: Any) -> None:
+    def build(self, input_shape: Sequence[Shape]) -> None:
         """Makes the layers for inputs (x, z), x (batch, height, width, channels)."""
         _, height, width, channels = input_shape[0]
         self.image_size = (height, width)
@@ -143,33 +146,21 @@ class StnGenerator(keras.layers.Layer):
         self.to_image.build((None, height + 4, width + 4, stacked[-1]))
 
     def condition(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """What depends on x alone: its table of neighbours for sampling."""
+        """Tabulates each pixel's neighbours, (batch, height * width, 4 * channels)."""
         return resampling.neighbour_table(x)
 
     def decode(
         self, features: tf.Tensor, z: tf.Tensor, training: bool = False
     ) -> tf.Tensor:
-        """Features and latents (batch, latent_dim) to images in [0, 1]."""
+        """Maps features and latents (batch, latent_dim) to images in [0, 1]."""
         latent_map = self.latent_map(z)
+        # (batch, transformers, 6): the six coefficients of each affine map
         maps = tf.stack([locate(latent_map) for locate in self.locators], 1)
         maps = tf.reshape(maps, (-1, self.transformers, 2, 3))
+        # (batch, height, width, transformers * channels)
         moved = resampling.affine_sample(features, maps, *self.image_size)
         logits = self.to_image(reflect_pad(self.block(moved, training=training), 2))
         return tf.sigmoid(tf.cast(logits, tf.float32))
-
-    def call(self, inputs: Any, training: bool = False) -> tf.Tensor:
-        """(x, z) to images."""
-        x, z = inputs
-        return self.decode(self.condition(x), z, training=training)
-
-    def get_config(self) -> dict:
-        """The constructor's arguments."""
-        return {
-            **super().get_config(),
-            "latent_dim": self.latent_dim,
-            "transformers": self.transformers,
-            "localisation": self.localisation,
-        }
 
 
 @register

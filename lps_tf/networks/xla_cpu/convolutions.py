@@ -180,3 +180,56 @@ def _shifted(
 
 def _rows(maps: tf.Tensor) -> tf.Tensor:
     return tf.reshape(maps, (-1, maps.shape[-1]))
+
+
+#: Side of the square of outputs that `tiled` computes in one product.
+TILE = 6
+
+
+def tiled(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """Convolves maps of few channels without padding, by tiles of 6x6 outputs.
+
+    XLA's convolution is slow with one to five channels: there is nothing to vectorise
+    over. A tile is one matrix product of the inputs that it depends on with an
+    expanded kernel, most of whose entries are zero.
+
+    Args:
+        x: Maps (batch, height, width, channels), of a known size.
+        kernel: Kernel (side, side, channels, filters), its side at most `TILE` + 1.
+
+    Returns:
+        Maps (batch, height - side + 1, width - side + 1, filters).
+    """
+    side, _, channels, filters = kernel.shape
+    height, width = x.shape[1] - side + 1, x.shape[2] - side + 1
+    window = TILE + side - 1
+    # (batch, rows, window, columns, window, channels), of tiles and of their inputs
+    x = _overlapping(_overlapping(x, side, axis=1), side, axis=3)
+    rows, columns = x.shape[1], x.shape[3]
+    x = tf.transpose(x, (0, 1, 3, 2, 4, 5))
+    x = tf.reshape(x, (-1, window * window * channels))  # (batch * tiles, inputs)
+    # shift[a, i, k] is 1 where input a of a tile meets output i at kernel position k.
+    shift = np.zeros((window, TILE, side), kernel.dtype.as_numpy_dtype)
+    for i in range(TILE):
+        shift[range(i, i + side), i, range(side)] = 1
+    kernel = tf.einsum("aik,bjl,klcd->abcijd", shift, shift, kernel)
+    y = x @ tf.reshape(kernel, (x.shape[1], -1))  # (batch * tiles, outputs)
+    y = tf.reshape(y, (-1, rows, columns, TILE, TILE, filters))
+    y = tf.transpose(y, (0, 1, 3, 2, 4, 5))
+    y = tf.reshape(y, (-1, rows * TILE, columns * TILE, filters))
+    return y[:, :height, :width]  # the last tiles reach beyond the maps
+
+
+def _overlapping(x: tf.Tensor, side: int, axis: int) -> tf.Tensor:
+    """Splits an axis into (tiles, TILE + side - 1), windows that overlap."""
+    shape = x.shape.as_list()
+    tiles = -(-(shape[axis] - side + 1) // TILE)
+    pad = [[0, 0]] * len(shape)
+    pad[axis] = [0, (tiles + 1) * TILE - shape[axis]]
+    shape[axis : axis + 1] = [tiles + 1, TILE]
+    blocks = tf.reshape(tf.pad(x, pad), [-1, *shape[1:]])  # (..., tiles + 1, TILE, ...)
+    # A window is a block and the first side - 1 entries of the next block.
+    own, _ = tf.split(blocks, [tiles, 1], axis)
+    _, following = tf.split(blocks, [1, tiles], axis)
+    overlap, _ = tf.split(following, [side - 1, TILE - side + 1], axis + 1)
+    return tf.concat([own, overlap], axis + 1)
