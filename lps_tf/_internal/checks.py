@@ -103,6 +103,43 @@ def labels(
     return value
 
 
+def labels_like(
+    value: Any, logits_shape: tuple[int, ...], ignore_class: int | None = None
+) -> tf.Tensor:
+    """Returns labels as int64 in the shape of predictions; see `labels`.
+
+    A last axis of length 1 is dropped, and one-hot labels become the class.
+
+    Args:
+        value: Labels of any integer dtype, or one-hot labels of any dtype.
+        logits_shape: Shape of the logits of one image or more, (batch, classes) or
+            (batch, height, width, classes).
+        ignore_class: Label of void pixels; None if there are none.
+
+    Raises:
+        ValueError: If the labels do not suit logits of this shape.
+    """
+    value = np.asarray(value)
+    *shape, num_classes = logits_shape
+    if value.ndim == len(logits_shape):
+        if value.shape[-1] == 1:
+            value = value[..., 0]
+        elif value.shape[-1] == num_classes and _one_hot(value):
+            value = value.argmax(-1)
+    if value.shape[1:] != tuple(shape[1:]):
+        raise ValueError(
+            f"The classifier predicts classes of shape {('batch', *shape[1:])}, so "
+            "labels must be integers of this shape, or one-hot with the "
+            f"{num_classes} classes last. Received: labels of shape {value.shape}"
+        )
+    return labels(value, num_classes, ignore_class)
+
+
+def _one_hot(value: np.ndarray) -> bool:
+    """Whether the last axis holds a single 1 among zeros everywhere."""
+    return bool(np.isin(value, (0, 1)).all() and (value.sum(-1) == 1).all())
+
+
 def image_shape_of(data: Any) -> tuple[int, int, int] | None:
     """(height, width, channels) of what `fit` was given, None if it does not tell."""
     spec = data.element_spec if isinstance(data, tf.data.Dataset) else (data,)

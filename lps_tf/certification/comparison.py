@@ -20,10 +20,10 @@ class Comparison(Report):
     """Certified accuracies of several reports; `str()` is a table, `plot()` a picture.
 
     Attributes:
-        reports: the reports by name.
-        radii: the radii of the table, (radii,).
-        accuracy: certified accuracy of each report at the radii, each (radii,).
-        best: for each radius the names with the largest accuracy, empty where it is
+        reports: Reports by name.
+        radii: Radii of the table, (radii,).
+        accuracy: Certified accuracy of each report at the radii, each (radii,).
+        best: For each radius the names with the largest accuracy, empty where it is
             zero. Whoever picks a sigma by it has looked at these very images.
     """
 
@@ -67,14 +67,15 @@ def compare(
     """Compares certifications of the same images, such as those of several sigmas.
 
     Args:
-        reports: by the name to show, such as "sigma 0.84".
-        radii: of the table; default eleven from 0 to the largest certified by any.
+        reports: Reports by the name to show, such as "sigma 0.84".
+        radii: Radii of the table; default eleven from 0 to the largest certified by
+            any.
 
     Returns:
         A `Comparison`.
 
     Raises:
-        ValueError: if there is no report, or they are not of the same images.
+        ValueError: If there is no report, or they are not of the same images.
     """
     reports = dict(reports)
     if not reports:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from lps_tf._internal import checks, files
+from lps_tf._internal import checks, files, outputs
 from lps_tf._internal.progress import progress
 from lps_tf._version import __version__
 from lps_tf.certification.blocks import Blocks
@@ -26,6 +26,7 @@ def certify_dataset(
     alpha: float = 1e-3,
     target_radius: float | None = None,
     share: float | None = None,
+    ignore_class: int | None = None,
     shard: tuple[int, int] | None = None,
     limit: int | None = None,
     images_per_file: int = 10,
@@ -33,45 +34,53 @@ def certify_dataset(
 ) -> CertificationReport:
     """Certifies labelled images into a folder; goes on where an earlier run stopped.
 
-    Draws depend on the seed and on an image's number in the data set alone, so that
+    Noise depends on the seed and on an image's index in the data set alone, so that
     interrupted, divided and uninterrupted runs of one machine give the same files.
     The data are read twice: once to know them by a fingerprint, once to certify
     them. Memory holds one block of images, and what the data set reads ahead.
 
     Args:
-        smoothed: the smoothed classifier or segmenter.
-        data: a tf.data.Dataset of batches (x, y), or a pair of arrays (x, y); x
-            float (batch, height, width, channels) in [0, 1], y integers (batch,) or
-            (batch, height, width). It must give the same images in the same order
+        smoothed: Smoothed classifier or segmenter.
+        data: tf.data.Dataset of batches (x, y), or a pair of arrays (x, y); x float
+            (batch, height, width, channels) in [0, 1], y integers (batch,) or (batch,
+            height, width), or one-hot. It must give the same images in the same order
             whenever it is read.
-        directory: of the results, a file for each block of images. Shards may share
-            a folder.
-        n0: draws that choose the class.
-        n: draws that bound its probability; the most of them with `target_radius`
-            or `share`.
-        alpha: probability that a certificate is wrong, for each image.
-        target_radius: only whether the class is certain up to this radius, on as
-            few draws as that takes; radii are this or 0.
-        share: stops when more draws would add less than this share of the radius.
+        directory: Folder of the results, a file for each block of images. Shards may
+            share a folder.
+        n0: Number of samples that choose the class.
+        n: Number of samples that bound its probability; the most of them with
+            `target_radius` or `share`.
+        alpha: Probability that a certificate is wrong, for each image.
+        target_radius: Asks only whether the class is certain up to this radius, with
+            as few samples as that takes; radii are this or 0.
+        share: Stops when more samples would add less than this share of the radius.
             Not together with `target_radius`; see `SmoothedClassifier.certify`.
-        shard: (i, m) certifies the i-th of m shares, i from 1 to m: every m-th block
+        ignore_class: Label of void pixels, such as 255, which count in no rate; None
+            if there are none.
+        shard: (i, m) certifies the i-th of m shards, i from 1 to m: every m-th block
             of images. None certifies all.
-        limit: how many images to take from the beginning; None for all.
-        images_per_file: images in a block, which is what an interruption loses.
-        verbose: whether to show progress.
+        limit: How many images to take from the beginning; None for all.
+        images_per_file: Images in a block, which is what an interruption loses.
+        verbose: Whether to show progress.
 
     Returns:
         A `CertificationReport` of what is in the folder now.
 
     Raises:
-        ValueError: if the folder holds results of other settings, weights or data
+        ValueError: If the folder holds results of other settings, weights or data
             (the message says which), the data change from one reading to the next
             or do not suit the classifier, or a number is out of its range.
     """
     size = checks.count("images_per_file", images_per_file)
     limit = None if limit is None else checks.count("limit", limit)
     number, shards = (1, 1) if shard is None else _checked_shard(*shard)
-    digests = _read_through(smoothed.classifier, data, size, limit)
+
+    def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        return _batches(smoothed.classifier, data, size, limit, ignore_class)
+
+    digests = [_digests(x, y) for x, y in batches()]
+    if not digests:
+        raise ValueError("There are no images: the data set is empty.")
     each = [digest for block in digests for digest in block]
     settings = {
         "sigma": smoothed.sigma,
@@ -98,13 +107,13 @@ def certify_dataset(
             "Take fewer shards or fewer images a file."
         )
     missing = [k for k in mine if blocks.read(k) is None]
-    batches = enumerate(_batches(data, size, limit))
+    numbered = enumerate(batches())
     for k in progress(missing, f"certify, {size} images each", verbose):
-        x, y = next((batch for i, batch in batches if i == k), (None, None))
+        x, y = next((batch for i, batch in numbered if i == k), (None, None))
         if x is None or _digests(x, y) != digests[k]:
             raise ValueError(
                 "The data set gives other images when it is read again, so that their "
-                "numbers mean nothing. Turn off what shuffles or augments it."
+                "indices mean nothing. Turn off what shuffles or augments it."
             )
         index = blocks.index(k)
         found = smoothed.certify(
@@ -126,19 +135,19 @@ def certify_dataset(
 
 
 def merge(directories: Sequence[str | Path], output: str | Path) -> CertificationReport:
-    """Brings the shares of one data set together in one folder.
+    """Brings the shards of one data set together in one folder.
 
     The folder is the one that a run without shards would have written.
 
     Args:
-        directories: folders that `certify_dataset` has written, of equal settings.
-        output: folder to write; it may be one of them.
+        directories: Folders that `certify_dataset` has written, of equal settings.
+        output: Folder to write; it may be one of them.
 
     Returns:
         A `CertificationReport` of all images.
 
     Raises:
-        ValueError: if the folders' settings differ, an image is missing or damaged,
+        ValueError: If the folders' settings differ, an image is missing or damaged,
             or two folders have different certificates of one image. Nothing is
             written then.
     """
@@ -172,7 +181,7 @@ def parse_shard(text: str) -> tuple[int, int]:
     """The shard that a text such as "3/64" names: the third of 64, counted from 1.
 
     Raises:
-        ValueError: if it names none.
+        ValueError: If it names none.
     """
     number, slash, shards = text.partition("/")
     if not (slash and number.strip().isdecimal() and shards.strip().isdecimal()):
@@ -193,17 +202,22 @@ def _checked_shard(number: int, shards: int) -> tuple[int, int]:
 
 
 def _batches(
-    data: Any, size: int, limit: int | None
+    classifier: outputs.Classifier,
+    data: Any,
+    size: int,
+    limit: int | None,
+    ignore_class: int | None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Blocks of at most `size` images with labels: float32, int64."""
+    """Blocks of at most `size` images with labels that suit: float32, int64."""
     if isinstance(data, tf.data.Dataset):
         pairs = iter(data.rebatch(size))
     else:
         pairs = _slices(*data, size)
-    left = limit
+    left, shape = limit, None
     for x, y in pairs:
-        x, y = x[:left], y[:left]
-        yield checks.images("x", x).numpy(), checks.labels(y).numpy()
+        x, y = checks.images("x", x[:left]), y[:left]
+        shape = shape or outputs.logits(classifier, x[:1]).shape
+        yield x.numpy(), checks.labels_like(y, shape, ignore_class).numpy()
         if left is not None:
             left -= len(x)
             if left == 0:
@@ -218,30 +232,6 @@ def _slices(x: Any, y: Any, size: int) -> Iterator[tuple[Any, Any]]:
         )
     for i in range(0, len(x), size):
         yield x[i : i + size], y[i : i + size]
-
-
-def _read_through(
-    classifier: Any, data: Any, size: int, limit: int | None
-) -> list[list[str]]:
-    """The digests of all images, in blocks."""
-    blocks = []
-    for x, y in _batches(data, size, limit):
-        if not blocks:
-            _check_labels(classifier, x, y)
-        blocks.append(_digests(x, y))
-    if not blocks:
-        raise ValueError("There are no images: the data set is empty.")
-    return blocks
-
-
-def _check_labels(classifier: Any, x: np.ndarray, y: np.ndarray) -> None:
-    """Raises ValueError unless labels have the form of the classifier's answers."""
-    answers = classifier(x[:1]).shape[1:-1]
-    if y.shape[1:] != tuple(answers):
-        raise ValueError(
-            f"The classifier answers with shape {('batch', *answers)}, so labels must "
-            f"have it too. Received: labels of shape {y.shape}"
-        )
 
 
 def _digests(x: np.ndarray, y: np.ndarray) -> list[str]:
@@ -259,8 +249,9 @@ def _require_equal(path: Path, block: dict, other_path: Path, other: dict) -> No
 def _missing(blocks: Blocks, missing: list[int], shards: int | None) -> str:
     """What `merge` says of missing blocks."""
     index = np.concatenate([blocks.index(k) for k in missing])
-    runs = np.split(index, np.flatnonzero(np.diff(index) > 1) + 1)
-    ranges = [f"{run[0]}" if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs]
+    # Consecutive indices are one range.
+    spans = np.split(index, np.flatnonzero(np.diff(index) > 1) + 1)
+    ranges = [f"{s[0]}" if len(s) == 1 else f"{s[0]}-{s[-1]}" for s in spans]
     more = f" and {len(ranges) - 10} more ranges" if len(ranges) > 10 else ""
     text = (
         f"{len(index)} of {blocks.settings['images']} images are missing or damaged: "

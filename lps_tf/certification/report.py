@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from lps_tf import plots
+from lps_tf._internal.checks import VOID
 from lps_tf._internal.report import Report
 from lps_tf.certification.blocks import Blocks
 from lps_tf.certification.smoothing import ABSTAIN
@@ -20,16 +21,16 @@ _STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1
 class CertificationReport(Report):
     """The certificates of a data set. See `lps_tf.certification` for what they say.
 
-    Of a segmenter every rate is a rate of pixels.
+    Of a segmenter every rate is a rate of pixels. Void labels count in none.
 
     Attributes:
-        settings: what the certificates depend on, as in settings.json.
-        index: number of each image in the data set, int64 (images,).
-        labels: the true classes, (images,) or (images, height, width).
-        prediction: the smoothed answers, of the shape of the labels, -1 where it
+        settings: What the certificates depend on, as in settings.json.
+        index: Index of each image in the data set, int64 (images,).
+        labels: True classes, (images,) or (images, height, width); -1 where void.
+        prediction: Smoothed predictions, of the shape of the labels, -1 where it
             abstains.
-        radius: certified radii, of the shape of the labels, 0 where it abstains.
-        samples: draws spent on each image, (images,).
+        radius: Certified radii, of the shape of the labels, 0 where it abstains.
+        samples: Number of noise samples spent on each image, (images,).
     """
 
     settings: dict
@@ -69,38 +70,48 @@ class CertificationReport(Report):
 
     @property
     def segmentation(self) -> bool:
-        """Whether the answers are maps of classes."""
+        """Whether the predictions are maps of classes."""
         return self.labels.ndim > 1
 
     @property
-    def right(self) -> np.ndarray:
+    def valid(self) -> np.ndarray:
+        """Where the label is a class and not void, of the shape of the labels."""
+        return self.labels != VOID
+
+    @property
+    def correct(self) -> np.ndarray:
         """Where the smoothed prediction is the label, of the shape of the labels."""
-        return self.prediction == self.labels
+        return (self.prediction == self.labels) & self.valid
 
     @property
     def accuracy(self) -> float:
-        """Rate of right smoothed predictions on unperturbed images."""
-        return float(self.right.mean())
+        """Rate of correct smoothed predictions on unperturbed images."""
+        return self._mean(self.correct)
 
     @property
     def abstained(self) -> float:
-        """Rate of abstentions. What neither abstains nor is right is wrong."""
-        return float((self.prediction == ABSTAIN).mean())
+        """Rate of abstentions. What neither abstains nor is correct is wrong."""
+        return self._mean(self.prediction == ABSTAIN)
 
     @property
     def acr(self) -> float:
         """Average certified radius; 0 counts where it is wrong or abstains."""
-        return float((self.radius * self.right).mean())
+        return self._mean(self.radius * self.correct)
+
+    def _mean(self, values: np.ndarray) -> float:
+        """The mean over labels that are not void; NaN if all are."""
+        valid = values[self.valid]
+        return float(valid.mean()) if valid.size else float("nan")
 
     @property
     def mean_samples(self) -> float:
-        """Mean number of draws an image, those of the selection among them."""
+        """Mean number of samples an image, those of the selection among them."""
         return float(self.samples.mean())
 
     @property
     def largest_radius(self) -> float:
-        """The largest radius that is certified of a right answer, 0 if none is."""
-        return float((self.radius * self.right).max())
+        """The largest radius certified for a correct prediction, 0 if none is."""
+        return float((self.radius * self.correct).max())
 
     @property
     def radii(self) -> np.ndarray:
@@ -109,18 +120,18 @@ class CertificationReport(Report):
         return np.linspace(0, largest, 11) if largest > 0 else np.zeros(1)
 
     def certified_accuracy(self, radii: Sequence[float] | None = None) -> np.ndarray:
-        """Rate of answers that are right and certified up to each radius.
+        """Rate of predictions that are correct and certified up to each radius.
 
         Args:
-            radii: in standardised latent units, any shape; default `radii`.
+            radii: Radii in standardised latent units, any shape; default `radii`.
 
         Returns:
             Rates, float64 of the shape of the radii; at radius 0 the accuracy.
         """
         radii = np.asarray(self.radii if radii is None else radii, np.float64)
-        certified = np.sort(self.radius[self.right])
+        certified = np.sort(self.radius[self.correct])
         beyond = len(certified) - np.searchsorted(certified, radii, side="left")
-        return beyond / self.labels.size
+        return beyond / max(self.valid.sum(), 1)
 
     def certified_mean_iou(self, radii: Sequence[float] | None = None) -> np.ndarray:
         """The least mean IoU that any perturbation up to each radius may leave.
@@ -129,17 +140,17 @@ class CertificationReport(Report):
         and are given the classes for which the mean over classes with labels, taken
         over all images, is the smallest. So it is a lower bound, and far below the
         IoU of unperturbed images where many pixels are not certified. It takes all
-        pixels of an image to be right together, which the correction "none" does
+        pixels of an image to be correct together, which the correction "none" does
         not provide for.
 
         Args:
-            radii: in standardised latent units, (count,); default `radii`.
+            radii: Radii in standardised latent units, (count,); default `radii`.
 
         Returns:
             Bounds, float64 (count,).
 
         Raises:
-            ValueError: if the labels are no maps.
+            ValueError: If the labels are no maps.
         """
         if not self.segmentation:
             raise ValueError(
@@ -150,16 +161,16 @@ class CertificationReport(Report):
         return np.array([self._least_mean_iou(radius) for radius in radii])
 
     def _least_mean_iou(self, radius: float) -> float:
-        sure = (self.radius >= radius) & (self.prediction != ABSTAIN)
-        labelled = np.bincount(self.labels.ravel())
+        valid, sure = self.valid, (self.radius >= radius) & (self.prediction != ABSTAIN)
+        labelled = np.bincount(self.labels[valid])
         num_classes = len(labelled)
 
         def count(classes_there: np.ndarray) -> np.ndarray:
             return np.bincount(classes_there, minlength=num_classes)[:num_classes]
 
-        kept = count(self.labels[sure & self.right])
-        union = labelled + count(self.prediction[sure]) - kept
-        free = sure.size - sure.sum()
+        kept = count(self.labels[sure & self.correct])
+        union = labelled + count(self.prediction[sure & valid]) - kept
+        free = (valid & ~sure).sum()
         return _least(kept[labelled > 0], union[labelled > 0], free)
 
     def __str__(self) -> str:
@@ -169,10 +180,10 @@ class CertificationReport(Report):
             "images": f"{self.images} of {s['images']}",
             "sigma": f"{s['sigma']:g}",
             "probability of a wrong certificate, an image": f"{s['alpha']:g}",
-            f"right, rate of {things}": f"{self.accuracy:.4f}",
+            f"correct, rate of {things}": f"{self.accuracy:.4f}",
             f"abstained, rate of {things}": f"{self.abstained:.4f}",
             "average certified radius (ACR)": f"{self.acr:.4f}",
-            "draws an image": f"{self.mean_samples:.0f}",
+            "samples an image": f"{self.mean_samples:.0f}",
         }
         width = max(map(len, table))
         lines = [f"{name:{width}}  {value}" for name, value in table.items()]

@@ -105,8 +105,8 @@ def _add_classifier(archive: keras.export.ExportArchive, model: keras.Model) -> 
 def _input_shape(model: keras.Model) -> tuple[int | None, ...]:
     """(height, width, channels) that a model takes, None where any size will do."""
     # A subclass of keras.Model has no static shape; it has kept that of its first call.
-    known = (model.get_build_config() or {}).get("input_shape")
-    shape = tuple(known if known else model.input_shape)
+    built = (model.get_build_config() or {}).get("input_shape")
+    shape = tuple(built or getattr(model, "input_shape", ()))
     return shape[1:] if len(shape) == 4 else (None, None, None)
 
 

@@ -29,7 +29,7 @@ class Weights:
     def digest(self):
         return files.digest(*self.weights)
 
-    def __call__(self, x):
+    def __call__(self, x, training=False):
         return tf.zeros((len(x), *self.answers, 3))
 
 
@@ -270,17 +270,17 @@ def test_segmentation_counts_pixels(tmp_path):
     x = np.random.default_rng(0).uniform(size=(5, 4, 4, 1)).astype(np.float32)
     labels = np.random.default_rng(1).integers(0, 3, (5, 4, 4))
     found = certify_dataset(Fake(answers=(4, 4)), (x, labels), tmp_path, **QUICK)
-    right = found.prediction == labels
+    correct = found.prediction == labels
     assert found.samples.shape == (5,) and found.radius.shape == (5, 4, 4)
-    assert found.accuracy == pytest.approx(right.sum() / 80)
-    assert found.acr == pytest.approx(found.radius[right].sum() / 80)
+    assert found.accuracy == pytest.approx(correct.sum() / 80)
+    assert found.acr == pytest.approx(found.radius[correct].sum() / 80)
     assert found.certified_accuracy([1.0])[0] == pytest.approx(
-        (right & (found.radius >= 1)).sum() / 80
+        (correct & (found.radius >= 1)).sum() / 80
     )
     assert "certified mean IoU" in str(found) and "pixels" in str(found)
     iou = json.loads(found.to_json())["certified_mean_iou"]
     np.testing.assert_array_equal(iou, found.certified_mean_iou())
-    with pytest.raises(ValueError, match="answers with shape.*labels must have it"):
+    with pytest.raises(ValueError, match="predicts classes of shape.*labels must be"):
         certify_dataset(Fake(answers=(4, 4)), (x, labels[:, 0, 0]), tmp_path, **QUICK)
 
 

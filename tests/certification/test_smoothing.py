@@ -361,9 +361,6 @@ def test_progress_goes_up_to_every_image(tiny_set, images, capsys):
 
 
 def test_errors(tiny_set, tiny_classifier, images):
-    for sigma in (0, -1.0):
-        with pytest.raises(ValueError, match="`sigma` must be positive"):
-            smoothed(tiny_set, tiny_classifier, sigma)
     with pytest.raises(ValueError, match="batch_size"):
         smoothed(tiny_set, tiny_classifier, batch_size=0)
     with pytest.raises(ValueError, match="`correction` must be one of none, bonf"):

@@ -51,6 +51,32 @@ def test_classifier_endpoint(tiny_classifier, images, tmp_path):
     np.testing.assert_allclose(loaded.serve(images), tiny_classifier(images), atol=1e-5)
 
 
+class Subclassed(keras.Model):
+    """A model whose shapes nobody knows before it is called, of one logit."""
+
+    def __init__(self):
+        super().__init__()
+        self.flatten, self.dense = keras.layers.Flatten(), keras.layers.Dense(1)
+
+    def call(self, x, training=False):
+        return self.dense(self.flatten(x))
+
+
+def test_a_subclassed_classifier_of_one_logit(tiny_set, images, tmp_path):
+    keras.utils.set_random_seed(2)
+    model = Subclassed()
+    z = model(images).numpy()
+    lps.export(model, tmp_path / "model")
+    loaded = tf.saved_model.load(tmp_path / "model")
+    logits = loaded.serve(images[:2]).numpy()
+    np.testing.assert_allclose(logits, np.stack([0 * z, z], 1)[:2, :, 0], atol=1e-6)
+    smooth = lps.SmoothedClassifier(model, tiny_set, 0.1, batch_size=20)
+    loaded = tf.saved_model.load(lps.export(smooth, tmp_path / "smooth"))
+    ours = smooth.predict(images, n=40, alpha=0.01, verbose=False)
+    np.testing.assert_array_equal(loaded.predict(images, 40, ALPHA, 0), ours)
+    assert set(ours) - {-1} <= {0, 1} and (ours >= 0).any()
+
+
 @pytest.fixture(scope="module")
 def smooth(tiny_set, tiny_classifier):
     return lps.SmoothedClassifier(tiny_classifier, tiny_set, 0.5, batch_size=64)
