@@ -9,14 +9,21 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
 from lps_tf._internal import checks
+from lps_tf._internal.progress import progress
 from lps_tf.datasets.base import PairData
-from lps_tf.datasets.matching import Match, common_size, few, matched
+from lps_tf.datasets.image_files import MODES, Headers, decoder
+from lps_tf.datasets.matching import KeyFunction, Match, few, matched
 from lps_tf.datasets.pipelines.stored import Groups, check_pairing, grouped_data
 
-_MODES = {1: "L", 3: "RGB"}
+# What folders of a data set that is split already are called.
+_SPLIT_FOLDERS = {
+    **dict.fromkeys(("train", "training"), "training"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+_BATCH_SIZE = 32
 
 
 def paired_folders(
@@ -24,15 +31,16 @@ def paired_folders(
     perturbed_dir: str | Path,
     image_size: tuple[int, int] | None = None,
     *,
-    batch_size: int = 32,
+    match: KeyFunction | None = None,
+    batch_size: int | None = None,
     pairing: str = "from_original",
-    validation: float = 0.1,
-    test: float = 0.1,
+    validation_split: float = 0.1,
+    test_split: float = 0.1,
     augment: Callable[..., tuple] | None = None,
     channels: int = 3,
     seed: int = 0,
 ) -> PairData:
-    """Pairs of PNG, JPEG and BMP files that belong together by their names.
+    """Makes pairs of the image files of two folders that belong together by name.
 
     Perturbed versions of the clean image `a/b/cat.png` are, under `perturbed_dir`,
 
@@ -41,40 +49,55 @@ def paired_folders(
         a/b/cat/rain.png     every image in a folder of that name.
 
     Where several clean images fit, the longest name wins: `cat_1.png` is a version of
-    a clean `cat_1.png` if there is one, and of `cat.png` otherwise. Hidden files are
-    skipped; files without a counterpart are left out with a warning.
+    a clean `cat_1.png` if there is one, and of `cat.png` otherwise. For names of
+    another pattern, `match` says what an image and its versions have in common:
+
+        match=lambda name: name.split("-")[-1]      # norain-1.png and rain-1.png
+        match=lambda name: name.split("_")[0]       # 1_clean.png and 1_rain.png
+
+    Files may be of every format that Pillow decodes. Hidden ones are skipped; files
+    without a counterpart are left out with a warning.
 
     If every clean image lies in a folder inside `clean_dir`, these folders are the
     classes, sorted by name: see `class_names`. Otherwise there is one class. If all
     images have versions of the same names (rain, fog), these are `perturbations`.
 
     An image's name and the seed alone decide about its split, and its versions go
-    with it: files added later move no other, and every machine splits alike. Images
-    are read as the data is iterated; only their paths are in memory. A damaged file
-    that shows itself only then ends `fit` with a ValueError that names it.
+    with it: files added later move no other, and every machine splits alike. Only of
+    very few images, a split that would be empty has the one nearest to it. Folders
+    train, val (or validation) and test, if all images are in such, are no classes but
+    the splits; one that is not there is taken from train. Folders inside of them are
+    the classes then.
 
-    Images are taken as they are stored (the orientation in a camera's EXIF data is
-    not applied) and become grey or RGB, without transparency and in 8 bits.
+    Images are read as the data is iterated; only their paths are in memory. A damaged
+    file that shows itself only then ends `fit` with a ValueError that names it. Images
+    are turned upright, as their EXIF data says, and become grey or RGB, without
+    transparency, in 8 bits.
 
     Example:
         data = lps.datasets.paired_folders("photos/dry", "photos/rain", (64, 64))
         pset.fit(data.train_pairs, validation_data=data.val_pairs, epochs=20)
 
     Args:
-        clean_dir: folder of the clean images.
-        perturbed_dir: folder of the perturbed ones, with the same folders inside.
+        clean_dir: Folder of the clean images.
+        perturbed_dir: Folder of the perturbed ones, with the same folders inside.
         image_size: (height, width) to which images are resized, with antialiasing,
             and stretched where their aspect ratio is another; None if all images
             have one size already.
-        batch_size: of training; incomplete training batches are dropped.
+        match: Function from the name of a file, without folder and suffix, to a key, a
+            string. Images of the same key in the same folder belong together. None
+            goes by names, as above.
+        batch_size: Size of training batches; incomplete ones are dropped. None takes
+            32, or as many as there are images to train on.
         pairing: "from_original" trains on a clean image and one of its versions,
             "with_original" on any two among all of these, "among_perturbed" on two
             versions. Validation and test pairs are the clean image with each version.
-        validation: fraction of the clean images to validate and calibrate on.
-        test: fraction of the clean images to report on.
-        augment: of `pairing.crop_and_flip`, for training; None for none.
+        validation_split: Fraction of the clean images to validate and calibrate on.
+        test_split: Fraction of the clean images to report on.
+        augment: Function such as `pairing.crop_and_flip` makes, for training images;
+            None leaves them as they are.
         channels: 1 for grey images, 3 for RGB.
-        seed: of the split and of everything random.
+        seed: Seed of the split and of everything random.
 
     Returns:
         Pipelines of images (batch, height, width, channels), floats in [0, 1]. Batches
@@ -82,40 +105,38 @@ def paired_folders(
         versions.
 
     Raises:
-        ValueError: for bad arguments, a folder that is not there, names that do not
+        ValueError: For bad arguments, a folder that is not there, names that do not
             match or stand for two clean images, files that cannot be read, several
-            sizes without `image_size`, an empty split, or fewer training images than
-            `batch_size`.
+            sizes without `image_size`, fewer than three images, or fewer training
+            images than `batch_size`.
     """
-    batch_size = checks.count("batch_size", batch_size)
     check_pairing(pairing)
-    if channels not in _MODES:
+    if channels not in MODES:
         raise ValueError(f"`channels` must be 1 or 3. Received: channels={channels}")
     if image_size is not None:
         image_size = _checked_size(image_size)
-    validation = checks.probability("validation", validation)
-    test = checks.probability("test", test)
-    if validation + test >= 1:
+    fractions = {
+        "test": checks.probability("test_split", test_split),
+        "validation": checks.probability("validation_split", validation_split),
+    }
+    if sum(fractions.values()) >= 1:
         raise ValueError(
-            "`validation` and `test` must leave images to train on. "
-            f"Received: validation={validation}, test={test}"
+            "`validation_split` and `test_split` must leave images to train on. "
+            f"Received: validation_split={validation_split}, test_split={test_split}"
         )
     clean_dir, perturbed_dir = Path(clean_dir).resolve(), Path(perturbed_dir).resolve()
     _check_folders(clean_dir, perturbed_dir)
 
-    matches, found = matched(clean_dir, perturbed_dir)
-    splits = _split(matches, validation, test, seed)
-    for name, split in splits.items():
-        if not split:
-            raise ValueError(
-                f"No image falls into the {name} split. Use more images, another seed "
-                f"or other fractions. Received: validation={validation}, test={test}, "
-                f"seed={seed}. {found}"
-            )
-    if len(splits["training"]) < batch_size:
+    matches, found = matched(clean_dir, perturbed_dir, match)
+    matches, given = _given_splits(matches)
+    splits = _split(matches, given, fractions, seed)
+    count = len(splits["training"])
+    batch_size = min(_BATCH_SIZE, max(count, 1)) if batch_size is None else batch_size
+    if count < checks.count("batch_size", batch_size):
         raise ValueError(
-            "`batch_size` must be at most the number of training images. Received: "
-            f"batch_size={batch_size}, images={len(splits['training'])}. {found}"
+            "There must be images to train on, at least `batch_size`. Received: "
+            f"batch_size={batch_size}, images={count}; for validation "
+            f"{len(splits['validation'])}, for test {len(splits['test'])}. {found}"
         )
     single = [match.path for match in matches if len(match.versions) < 2]
     if pairing == "among_perturbed" and single:
@@ -123,14 +144,17 @@ def paired_folders(
             '`pairing="among_perturbed"` needs two versions of each clean image. '
             f"{len(single)} have one: {few(single)}"
         )
-    size = common_size(matches, image_size)
+    size = _common_size(matches, image_size)
 
     class_names = _class_names(matches)
-    train, val, test = (_groups(split, class_names) for split in splits.values())
+    train, val, test = (
+        _groups(splits[name], class_names)
+        for name in ("training", "validation", "test")
+    )
     data = grouped_data(
         f"pairs of {clean_dir.name} and {perturbed_dir.name}",
         max(1, len(class_names)),
-        Groups(train, val, test, _decoder(size, channels)),
+        Groups(train, val, test, decoder(size, channels)),
         pairing=pairing,
         batch_size=batch_size,
         augment=augment,
@@ -162,8 +186,33 @@ def _check_folders(clean_dir: Path, perturbed_dir: Path) -> None:
         )
 
 
+def _given_splits(matches: list[Match]) -> tuple[list[Match], list[str | None]]:
+    """Reads the splits off the folders that all images are in, and leaves these out.
+
+    Returns:
+        The matches, and for each its split, None if folders do not tell.
+    """
+    folders = {_folder(match) for match in matches}
+    splits = {folder for folder in folders if folder.lower() in _SPLIT_FOLDERS}
+    if splits != folders:
+        if splits:
+            warnings.warn(
+                f"Folders named {few(sorted(splits))} are taken for classes, because "
+                "not all clean images are in such. If they are splits, pass one of "
+                "them at a time, or move the others away.",
+                stacklevel=3,
+            )
+        return matches, [None] * len(matches)
+    given = [_SPLIT_FOLDERS[_folder(match).lower()] for match in matches]
+    inside = [match._replace(name=match.name.partition("/")[2]) for match in matches]
+    return inside, given
+
+
 def _split(
-    matches: list[Match], validation: float, test: float, seed: int
+    matches: list[Match],
+    given: list[str | None],
+    fractions: dict[str, float],
+    seed: int,
 ) -> dict[str, list[Match]]:
     """Training, validation and test images, each in an order without meaning."""
 
@@ -172,17 +221,86 @@ def _split(
         return int.from_bytes(digest[:8], "big") / 2**64
 
     # Not by class: training shuffles no more than a part of the images at once.
-    shares = sorted((share(match), match) for match in matches)
-    held_out = validation + test
-    return {
-        "training": [match for s, match in shares if s >= held_out],
-        "validation": [match for s, match in shares if test <= s < held_out],
-        "test": [match for s, match in shares if s < test],
+    order = sorted(
+        (share(match), match, split)
+        for match, split in zip(matches, given, strict=True)
+    )
+    splits = {
+        name: [match for _, match, split in order if split == name]
+        for name in fractions
     }
+    rest = [(s, match) for s, match, split in order if split not in fractions]
+    missing = [name for name in fractions if not splits[name]]
+    end = 0.0
+    for i, name in enumerate(missing):
+        end += fractions[name]
+        # Those below the start have gone to the split before. One at least, and one is
+        # left for each split to come.
+        count = sum(s < end for s, _ in rest)
+        count = max(1, min(count, len(rest) - len(missing) + i))
+        splits[name] = [match for _, match in rest[:count]]
+        rest = rest[count:]
+    return {**splits, "training": [match for _, match in rest]}
+
+
+def _common_size(
+    matches: list[Match], image_size: tuple[int, int] | None
+) -> tuple[int, int]:
+    """The (height, width) to read all images in; opens each, but decodes none.
+
+    Warns of pairs that resizing moves apart, because their aspect ratios differ.
+
+    Args:
+        matches: Images and their versions.
+        image_size: That size, or None to take the one that all images have.
+
+    Raises:
+        ValueError: Naming all files that cannot be read or are not of one size.
+    """
+    headers, unequal, stretched = Headers(), [], []
+    for match in progress(matches, "checking images", show=len(matches) > 1000):
+        clean = headers.read(match.path)
+        for _, path in match.versions:
+            size = headers.read(path)
+            if clean and size and clean != size:
+                unequal.append(path)
+                # Rounding makes a difference of one row or column.
+                if abs(clean[0] * size[1] - clean[1] * size[0]) > max(*clean, *size):
+                    stretched.append(path)
+
+    problems = [
+        f"{what} ({len(paths)}): {few(paths)}"
+        for what, paths in (
+            ("cannot be read", headers.broken),
+            ("hold floats; save them in 8 or 16 bits", headers.floats),
+        )
+        if paths
+    ]
+    if image_size is None and len(headers.sizes) > 1:
+        listed = sorted(headers.sizes.items(), key=lambda item: -len(item[1]))[:5]
+        listed = "; ".join(f"{s} in {len(p)} ({few(p, 2)})" for s, p in listed)
+        problems.append(
+            f"of {len(headers.sizes)} sizes (height, width): {listed}. Pass "
+            "`image_size` to resize them"
+        )
+        if unequal:
+            problems.append(
+                f"of another size than their clean image ({len(unequal)}): "
+                f"{few(unequal)}"
+            )
+    if problems:
+        raise ValueError("\n- ".join(["Some images cannot be used:", *problems]))
+    if stretched:
+        warnings.warn(
+            "Some perturbed images have another aspect ratio than their clean image, "
+            f"and resizing moves the two apart ({len(stretched)}): {few(stretched)}",
+            stacklevel=3,
+        )
+    return image_size or next(iter(headers.sizes))
 
 
 def _class_names(matches: list[Match]) -> tuple[str, ...]:
-    outside = [match.path for match in matches if "/" not in match.name]
+    outside = [match.path for match in matches if not _folder(match)]
     if not outside:
         return tuple(sorted({_folder(match) for match in matches}))
     if len(outside) < len(matches):
@@ -195,7 +313,9 @@ def _class_names(matches: list[Match]) -> tuple[str, ...]:
 
 
 def _folder(match: Match) -> str:
-    return match.name.partition("/")[0]
+    """The first folder that an image is in, "" if none."""
+    folder, slash, _ = match.name.partition("/")
+    return folder if slash else ""
 
 
 def _version_names(matches: list[Match]) -> tuple[str, ...]:
@@ -205,7 +325,7 @@ def _version_names(matches: list[Match]) -> tuple[str, ...]:
 
 
 def _groups(matches: list[Match], class_names: tuple[str, ...]) -> tf.data.Dataset:
-    """Groups of paths, with the number of the class."""
+    """Groups of paths, with the index of the class."""
     # As bytes: not every file name is text.
     paths = [os.fsencode(match.path) for match in matches]
     versions = [os.fsencode(path) for match in matches for _, path in match.versions]
@@ -214,38 +334,6 @@ def _groups(matches: list[Match], class_names: tuple[str, ...]) -> tf.data.Datas
         versions = tf.reshape(versions, (len(matches), counts[0]))
     else:
         versions = tf.RaggedTensor.from_row_lengths(versions, counts)
-    numbers = {name: number for number, name in enumerate(class_names)}
-    labels = [numbers.get(_folder(match), 0) for match in matches]
+    indices = {name: index for index, name in enumerate(class_names)}
+    labels = [indices.get(_folder(match), 0) for match in matches]
     return tf.data.Dataset.from_tensor_slices((paths, versions, np.int64(labels)))
-
-
-def _decoder(size: tuple[int, int], channels: int) -> Callable[[tf.Tensor], tf.Tensor]:
-    height, width = size
-
-    def read(path: bytes) -> np.ndarray:
-        path = os.fsdecode(path)
-        try:
-            with Image.open(path) as image:
-                # A large JPEG comes at a half, a quarter or an eighth of its size,
-                # as long as that is twice what is wanted.
-                image.draft(_MODES[channels], (2 * width, 2 * height))
-                if image.mode == "I;16":  # which `convert` would clip to 8 bits
-                    image = image.point(lambda value: value / 256)
-                image = image.convert(_MODES[channels])
-                if image.size != (width, height):
-                    image = image.resize((width, height), Image.Resampling.BILINEAR)
-                return np.asarray(image).reshape(height, width, channels)
-        except Exception as error:
-            raise ValueError(
-                f"{checks.MARK} {path} cannot be decoded; replace or remove it. "
-                f"Pillow says: {error}"
-            ) from None
-
-    def decode(path: tf.Tensor) -> tf.Tensor:
-        # With Pillow, because TensorFlow's own decoders do not say which file is
-        # damaged and refuse some kinds of BMP and JPEG.
-        image = tf.numpy_function(read, [path], tf.uint8, stateful=False)
-        image = tf.ensure_shape(image, (height, width, channels))
-        return tf.cast(image, tf.float32) / 255
-
-    return decode

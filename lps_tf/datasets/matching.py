@@ -1,26 +1,25 @@
-"""Which image files of two folders belong together, and whether they can be used."""
+"""Which image files of two folders belong together, by their names alone."""
 
 import os
 import warnings
-from collections import Counter, defaultdict
-from collections.abc import Container, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
+from lps_tf.datasets.image_files import suffixes
 
-from lps_tf._internal.progress import progress
-
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
+#: From the name of an image, without folder and suffix, to what tells whose it is.
+KeyFunction = Callable[[str], str]
 
 
 class Match(NamedTuple):
     """A clean image and its perturbed versions.
 
     Attributes:
-        name: below its folder, with "/" on every system and without suffix.
-        path: of the clean image.
-        versions: what the name of a version adds to that of the clean image, which
+        name: Path below its folder, with "/" on every system and without suffix.
+        path: Path of the clean image.
+        versions: What the name of a version adds to that of the clean image, which
             may be nothing, and its path.
     """
 
@@ -30,43 +29,53 @@ class Match(NamedTuple):
 
 
 def few(paths: Sequence[str], most: int = 5) -> str:
-    """The first of the paths, for messages."""
+    """Lists the first of the paths, for messages."""
     return ", ".join(paths[:most]) + (", ..." if len(paths) > most else "")
 
 
-# By names alone.
-
-
-def matched(clean_dir: Path, perturbed_dir: Path) -> tuple[list[Match], str]:
-    """The clean images that have perturbed versions; warns of all other files.
+def matched(
+    clean_dir: Path, perturbed_dir: Path, match: KeyFunction | None = None
+) -> tuple[list[Match], str]:
+    """Finds the clean images that have perturbed versions; warns of all other files.
 
     Args:
-        clean_dir: folder of the clean images.
-        perturbed_dir: folder of the perturbed ones; see `paired_folders`.
+        clean_dir: Folder of the clean images.
+        perturbed_dir: Folder of the perturbed ones; see `paired_folders`.
+        match: Gives a clean image and its versions the same key; None goes by names.
 
     Returns:
         The matches by name, and a sentence on how many files there are.
 
     Raises:
-        ValueError: if nothing matches, or two clean images share a name.
+        ValueError: If nothing matches, or two clean images share a name or a key.
     """
     (clean, others), (perturbed, more) = _images(clean_dir), _images(perturbed_dir)
-    names = Counter(name for name, _ in clean)
-    shared = [path for name, path in clean if names[name] > 1]
+    by_key = defaultdict(list)
+    for name, path in clean:
+        by_key[_key(name, path, match)].append(path)
+    shared = [path for paths in by_key.values() if len(paths) > 1 for path in paths]
     if shared:
+        what = (
+            "in more than their suffix" if match is None else "in their key (`match`)"
+        )
         raise ValueError(
-            "Clean images must differ in more than their suffix, or nobody knows whose "
-            f"versions the perturbed ones are. Received: {few(shared)}"
+            f"Clean images must differ {what}, or nobody knows whose versions the "
+            f"perturbed ones are. Received: {few(shared)}"
         )
     versions, strays = defaultdict(list), []
     for name, path in perturbed:
-        original = _original(name, names)
-        if original is None:
-            strays.append(path)
+        if match is None:
+            key = _original(name, by_key)
+            version = "" if key is None else name[len(key) + 1 :]
         else:
-            versions[original].append((name[len(original) + 1 :], path))
+            key = _key(name, path, match)
+            version = _around(name, key)
+        if key in by_key:
+            versions[by_key[key][0]].append((version, path))
+        else:
+            strays.append(path)
     matches = [
-        Match(name, path, versions[name]) for name, path in clean if name in versions
+        Match(name, path, versions[path]) for name, path in clean if path in versions
     ]
     found = (
         f"Found {len(clean)} clean images in {clean_dir} and {len(perturbed)} "
@@ -75,16 +84,17 @@ def matched(clean_dir: Path, perturbed_dir: Path) -> tuple[list[Match], str]:
     )
     left_out = {
         "clean images without perturbed version": [
-            path for name, path in clean if name not in versions
+            path for _, path in clean if path not in versions
         ],
         "perturbed images without clean image": strays,
-        f"files that are not {', '.join(_SUFFIXES)}": others + more,
+        "files that are no images": others + more,
     }
     notes = [f"{what} ({len(p)}): {few(p)}" for what, p in left_out.items() if p]
     if not matches:
         raise ValueError(
             "A perturbed image must have the name of its clean image, or that name, an "
-            "underscore and more, or lie in a folder of that name. "
+            "underscore and more, or lie in a folder of that name; for names of "
+            "another pattern, pass `match`, a function that gives both the same key. "
             + "\n- ".join([found, *notes])
         )
     if notes:
@@ -101,11 +111,31 @@ def _images(folder: Path) -> tuple[list[tuple[str, str]], list[str]]:
         for file in files:
             path = os.path.join(parent, file)
             stem, suffix = os.path.splitext(file)
-            if suffix.lower() in _SUFFIXES and not file.startswith("."):
+            if suffix.lower() in suffixes() and not file.startswith("."):
                 images.append(((inside / stem).as_posix(), path))
             elif not file.startswith("."):
                 others.append(path)
     return sorted(images), sorted(others)
+
+
+def _key(name: str, path: str, match: KeyFunction | None) -> str:
+    """What a clean image and its versions share: a name, or a folder and a key."""
+    if match is None:
+        return name
+    folder, slash, stem = name.rpartition("/")
+    try:
+        key = match(stem)
+    except Exception as error:
+        raise ValueError(
+            f"`match` must give every image a key. Received for {stem!r} of {path}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(key, str) or not key:
+        raise ValueError(
+            "`match` must return a string that is not empty. "
+            f"Received: match({stem!r}) = {key!r} for {path}"
+        )
+    return folder + slash + key
 
 
 def _original(name: str, clean: Container[str]) -> str | None:
@@ -119,65 +149,9 @@ def _original(name: str, clean: Container[str]) -> str | None:
     return folder if folder in clean else None
 
 
-# By the files' headers.
-
-
-def common_size(
-    matches: list[Match], image_size: tuple[int, int] | None
-) -> tuple[int, int]:
-    """The (height, width) to read all images in; opens each, but decodes none.
-
-    Warns of pairs that resizing moves apart, because their aspect ratios differ.
-
-    Args:
-        matches: the images.
-        image_size: that size, or None to take the one that all images have.
-
-    Raises:
-        ValueError: naming all files that cannot be read or are not of one size.
-    """
-    broken, unequal, stretched, sizes = [], [], [], defaultdict(list)
-    for match in progress(matches, "checking images", show=len(matches) > 1000):
-        clean = None
-        for path in (match.path, *(path for _, path in match.versions)):
-            try:
-                with Image.open(path) as image:
-                    width, height = image.size
-                    image.verify()
-            except Exception:  # decoders raise errors of many kinds
-                broken.append(path)
-                continue
-            sizes[height, width].append(path)
-            if path == match.path:
-                clean = height, width
-            elif clean and clean != (height, width):
-                unequal.append(path)
-                # Rounding makes a difference of one row or column.
-                apart = abs(clean[0] * width - clean[1] * height)
-                if apart > max(*clean, height, width):
-                    stretched.append(path)
-
-    problems = []
-    if broken:
-        problems.append(f"cannot be read ({len(broken)}): {few(broken)}")
-    if image_size is None and len(sizes) > 1:
-        listed = sorted(sizes.items(), key=lambda item: -len(item[1]))[:5]
-        listed = "; ".join(f"{s} in {len(p)} ({few(p, 2)})" for s, p in listed)
-        problems.append(
-            f"of {len(sizes)} sizes (height, width): {listed}. Pass `image_size` to "
-            "resize them"
-        )
-        if unequal:
-            problems.append(
-                f"of another size than their clean image ({len(unequal)}): "
-                f"{few(unequal)}"
-            )
-    if problems:
-        raise ValueError("\n- ".join(["Some images cannot be used:", *problems]))
-    if stretched:
-        warnings.warn(
-            "Some perturbed images have another aspect ratio than their clean image, "
-            f"and resizing moves the two apart ({len(stretched)}): {few(stretched)}",
-            stacklevel=3,
-        )
-    return image_size or next(iter(sizes))
+def _around(name: str, key: str) -> str:
+    """What a name has before or behind its key, such as "rain" in "rain-1"."""
+    stem, key = name.rpartition("/")[2], key.rpartition("/")[2]
+    if stem.startswith(key) or stem.endswith(key):
+        return stem.removeprefix(key).removesuffix(key).strip("-_. ")
+    return ""

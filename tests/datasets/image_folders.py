@@ -53,7 +53,7 @@ def copies(root, clean, perturbed, n=12):
 
 
 def small(clean, dark, *args, **changes):
-    options = {"batch_size": 2, "validation": 0.3, "test": 0.3, **changes}
+    options = {"batch_size": 2, "validation_split": 0.3, "test_split": 0.3, **changes}
     return paired_folders(clean, dark, *args, **options)
 
 

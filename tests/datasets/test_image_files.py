@@ -1,4 +1,4 @@
-"""A user's own pairs in folders: what is read of the files, and when."""
+"""What is read of image files, and when; training from them."""
 
 import os
 import tracemalloc
@@ -7,13 +7,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
+from PIL import ExifTags, Image, features
 from skimage.data import astronaut
 
 import lps_tf as lps
 from lps_tf.datasets.folders import paired_folders
+from lps_tf.datasets.image_files import Headers, decoder, suffixes
 from tests.datasets.image_folders import (
-    columns,
     copies,
     dataset,
     numbers,
@@ -27,12 +27,16 @@ from tests.datasets.image_folders import (
 
 def contents(root, image, suffix, channels, image_size=None, **options):
     """What becomes of a file."""
-    image.save(root / f"file{suffix}", **options)
-    folders = copies(root, root / f"file{suffix}", root / f"file{suffix}")
-    data = small(*folders, image_size, channels=channels)
-    found = columns(data.test)[0][0]
-    assert data.image_shape == found.shape and found.dtype == np.float32
-    return found
+    path = root / f"file{suffix}"
+    image.save(path, **options)
+    assert suffix.lower() in suffixes()
+    headers = Headers()
+    size = headers.read(str(path))
+    assert dict(headers.sizes) == {size: [str(path)]} and not headers.floats
+    size = image_size or size
+    found = tf.function(decoder(size, channels))(tf.constant(os.fsencode(path)))
+    assert found.shape == (*size, channels) and found.dtype == tf.float32
+    return found.numpy()
 
 
 NOISE = np.random.RandomState(0).randint(0, 256, (9, 14, 4), dtype=np.uint8)
@@ -60,9 +64,8 @@ def test_what_was_saved_is_what_comes(tmp_path, image, grey, rgb, suffix):
     found = contents(tmp_path, image, suffix, 1)[..., 0]
     np.testing.assert_allclose(found, grey / 255, atol=0.51 / 255)
     if rgb is not None:
-        (tmp_path / "rgb").mkdir()
-        found = contents(tmp_path / "rgb", image, suffix, 3)
-        np.testing.assert_array_equal(found, rgb.astype(np.float32) / 255)
+        found = contents(tmp_path, image, suffix, 3)
+        np.testing.assert_allclose(found, rgb / 255, atol=1e-6)
 
 
 def test_every_pipeline_reads_the_same(tmp_path):
@@ -86,11 +89,87 @@ def test_grey_with_transparency_and_16_bits_are_grey(tmp_path):
     ):
         assert image.mode == name
         for channels in (1, 3):
-            folder = tmp_path / f"{name}{channels}"
-            folder.mkdir()
-            found = contents(folder, image, ".png", channels)
+            found = contents(tmp_path, image, ".png", channels)
             for c in range(channels):
                 np.testing.assert_allclose(found[..., c], expected, atol=1 / 255)
+
+
+SIXTEEN = {
+    "PNG": (".png", np.uint16),
+    "TIFF": (".tif", np.uint16),
+    "big-endian TIFF": (".TIFF", np.dtype(">u2")),
+    "32-bit TIFF": (".tiff", np.int32),
+    "PGM": (".pgm", np.uint16),
+}
+
+
+@pytest.mark.parametrize("name", SIXTEEN)
+def test_all_kinds_of_16_bits_are_scaled(tmp_path, name):
+    suffix, dtype = SIXTEEN[name]
+    image = Image.fromarray(LEVELS.astype(dtype))
+    found = contents(tmp_path, image, suffix, 1)[..., 0]
+    np.testing.assert_allclose(found, LEVELS / 65535, atol=0.51 / 255)
+
+
+def test_what_has_no_white_is_refused(tmp_path):
+    image = Image.fromarray(GREY.astype(np.int32) << 20)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="no 8 or 16 bits"):
+        contents(tmp_path, image, ".tiff", 1)
+    file = tmp_path / "floats.tiff"
+    Image.fromarray(GREY.astype(np.float32)).save(file)
+    message = r"hold floats; save them in 8 or 16 bits \(24\): .*0.tiff"
+    with pytest.raises(ValueError, match=message):
+        small(*copies(tmp_path, file, file))
+
+
+@pytest.mark.parametrize("suffix", ["tif", "webp", "gif", "tga", "ppm", "jp2", "avif"])
+def test_every_format_of_pillow_is_read(tmp_path, suffix):
+    if not features.check("jpg_2000" if suffix == "jp2" else "zlib") or (
+        suffix in ("webp", "avif") and not features.check(suffix)
+    ):
+        pytest.skip(f"this Pillow does not know {suffix}")
+    options = {"lossless": True} if suffix == "webp" else {}
+    image = Image.fromarray(np.tile(np.uint8([30, 90, 200]), (9, 14, 1)))
+    found = contents(tmp_path, image, f".{suffix}", 3, **options)
+    np.testing.assert_allclose(found * 255, np.asarray(image), atol=2)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
+def test_images_are_turned_upright_as_exif_says(tmp_path, orientation, suffix):
+    # What each orientation asks of the stored rows and columns.
+    turned = {
+        1: RGB,
+        2: RGB[:, ::-1],
+        3: RGB[::-1, ::-1],
+        4: RGB[::-1],
+        5: RGB.transpose(1, 0, 2),
+        6: np.rot90(RGB, -1),
+        7: RGB[::-1, ::-1].transpose(1, 0, 2),
+        8: np.rot90(RGB),
+    }[orientation]
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    options = {"quality": 100, "subsampling": 0} if suffix == "jpg" else {}
+    image = Image.fromarray(RGB)
+    found = contents(tmp_path, image, f".{suffix}", 3, exif=exif, **options)
+    np.testing.assert_allclose(found * 255, turned, atol=6)
+    # Where one size is asked for, the image is turned before it is stretched.
+    size = (2 * turned.shape[0], 2 * turned.shape[1])
+    found = contents(tmp_path, image, f".{suffix}", 3, size, exif=exif, **options)
+    halved = found.reshape(len(turned), 2, -1, 2, 3).mean((1, 3))
+    assert np.corrcoef(halved.ravel(), turned.ravel())[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "tif"])
+def test_colours_of_print_are_grey_too(tmp_path, suffix):
+    image = Image.fromarray(np.tile(NOISE[:1, :1], (9, 14, 1)), "CMYK")
+    expected = np.asarray(image.convert("RGB"))[0, 0]
+    found = contents(tmp_path, image, f".{suffix}", 3)
+    np.testing.assert_allclose(found[4, 4] * 255, expected, atol=4)
+    found = contents(tmp_path, image, f".{suffix}", 1)
+    grey = expected @ [0.299, 0.587, 0.114]
+    np.testing.assert_allclose(found[4, 4] * 255, grey, atol=4)
 
 
 @pytest.mark.parametrize(
