@@ -117,4 +117,4 @@ def tiny_classifier():
 
 @pytest.fixture(scope="session")
 def digits():
-    return lps.datasets.digits_rts(batch_size=32, draws=2, group=3)
+    return lps.datasets.digits_rts(batch_size=32, num_samples=2, group_size=3)

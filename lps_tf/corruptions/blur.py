@@ -67,9 +67,9 @@ def streaks(x: np.ndarray, c: Streak, degrees: np.ndarray) -> np.ndarray:
     """Each pixel mixed with those in one direction; outside, the border goes on.
 
     Args:
-        x: images, (n, height, width, channels).
-        c: length and softness.
-        degrees: direction for each image, (n,), clockwise from the right.
+        x: Images, (n, height, width, channels).
+        c: Length and softness.
+        degrees: Direction for each image, (n,), clockwise from the right.
     """
     height, width = x.shape[1:3]
     steps = np.arange(2 * c.radius + 1)

@@ -92,11 +92,11 @@ def feather(
     """The brightness of one feather of ice in a random direction.
 
     Args:
-        y: rows from its middle, (rows, 1).
-        x: columns from its middle, (1, columns).
-        length: of the stem, in pixels.
-        scale: of the barbs; 3.2 times as many pixels from one to the next.
-        random: source of its direction, bend and strength.
+        y: Rows from its middle, (rows, 1).
+        x: Columns from its middle, (1, columns).
+        length: Length of the stem, in pixels.
+        scale: Scale of the barbs: 3.2 times as many pixels from one to the next.
+        random: Source of its direction, bend and strength.
 
     Returns:
         (rows, columns), in [0, 1].

@@ -38,11 +38,11 @@ def weighted_shifts(
 
     Args:
         padded: (..., height + margin, width + margin, channels).
-        weights: one for each shift.
-        rows: first row of each shift.
-        columns: first column of each shift.
-        height: of the result.
-        width: of the result.
+        weights: One for each shift.
+        rows: First row of each shift.
+        columns: First column of each shift.
+        height: Rows of the result.
+        width: Columns of the result.
 
     Returns:
         (..., height, width, channels).
@@ -111,9 +111,9 @@ def bilinear(
 
     Args:
         x: (n, height, width, channels).
-        rows: where to read, (n, height, width), 0 being the centre of the first row.
-        columns: so for the columns.
-        border: how the image goes on outside, a mode of `numpy.pad`.
+        rows: Where to read, (n, height, width), 0 being the centre of the first row.
+        columns: The same for the columns.
+        border: How the image goes on outside, a mode of `numpy.pad`.
     """
     n, height, width, channels = x.shape
     top, bottom, down = _neighbours(rows, height, border)

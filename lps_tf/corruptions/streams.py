@@ -16,10 +16,10 @@ class Streams:
     counter's upper words hold the index and how many draws there have been.
 
     Args:
-        seed: a whole number of at least 0.
-        name: of the corruption.
+        seed: A whole number of at least 0.
+        name: Name of the corruption.
         severity: 1 to 5.
-        index: numbers of the images, (n,).
+        index: Numbers of the images, (n,).
     """
 
     def __init__(self, seed: int, name: str, severity: int, index: np.ndarray):

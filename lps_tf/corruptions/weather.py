@@ -37,8 +37,8 @@ def plasma(noise: np.ndarray, decay: float) -> np.ndarray:
     """Clouds in [0, 1] by repeated midpoint displacement (diamond, then square).
 
     Args:
-        noise: in [-1, 1], (n, size * size - 1), size a power of two.
-        decay: squared, what the displacement shrinks by from one scale to the next.
+        noise: In [-1, 1], (n, size * size - 1), size a power of two.
+        decay: Squared, what the displacement shrinks by from one scale to the next.
 
     Returns:
         (n, size, size), periodic; each has the minimum 0 and the maximum 1.

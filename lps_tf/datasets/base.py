@@ -9,14 +9,30 @@ import tensorflow as tf
 class PairData:
     """Pairs to learn a perturbation set from, and labelled images to use it on.
 
-    Pairs are batches (x, x_perturbed), labelled images batches (x, y), groups
-    batches (several perturbed versions of x: (batch, draws, h, w, c), y). The splits
-    share no original image.
+    Each part is a plain `tf.data.Dataset` of batches, and works without the others:
+    wherever one of them is taken, so is a data set of your own of the same form.
+    Images are floats (batch, height, width, channels) in [0, 1]; labels are int64,
+    (batch,), or maps (batch, height, width). The splits share no original image.
 
-    Where a label is a map, y is (batch, height, width). `perturbations` names the
-    versions in `test_groups`, if they have names, and `unseen_perturbations` those in
-    `unseen_groups`: perturbations of the test images that no training data has.
-    `class_names` names the labels, if they have names.
+    Attributes:
+        name: Name of the source, shown in every report.
+        image_shape: (height, width, channels).
+        num_classes: Number of classes.
+        train_pairs: Pairs (x, x_perturbed) to learn a perturbation set from, in another
+            order, and often with other perturbations, in each epoch.
+        val_pairs: Pairs of the validation images, to stop and to calibrate on.
+        test_pairs: Pairs of the test images, to report on.
+        train: Clean images with labels (x, y) to train a classifier on.
+        val: Clean validation images with labels.
+        test: Clean test images with labels.
+        train_perturbed: Truly perturbed training images with their labels.
+        test_groups: Perturbed versions of each test image in one example:
+            (versions, y) with versions (batch, group_size, height, width, channels).
+        perturbations: Names of the versions in `test_groups`, if they have names.
+        unseen_groups: Groups of the test images under perturbations that no training
+            data has, None if there are none.
+        unseen_perturbations: Names of the versions in `unseen_groups`.
+        class_names: Names of the classes, if they have names.
     """
 
     name: str
@@ -37,7 +53,7 @@ class PairData:
 
 
 def even_batch(n: int, batch_size: int) -> int:
-    """The largest batch of at most `batch_size` that divides n, if it is not tiny.
+    """Returns the largest batch up to `batch_size` that divides n, if it is not tiny.
 
     Equal batches save compiling a second program for the last one.
     """

@@ -21,40 +21,44 @@ _VALIDATION, _TEST = 200, 300
 def digits_rts(
     batch_size: int = 128,
     limited: int | None = None,
-    draws: int = 4,
-    group: int = 10,
+    num_samples: int = 4,
+    group_size: int = 10,
     seed: int = 0,
 ) -> PairData:
-    """Digits on a 42x42 canvas, rotated, translated and scaled (paper, section 6).
+    """Pairs digits, on a 42x42 canvas, with rotated, translated and scaled ones.
 
     Rotation is uniform in +-45 degrees, scale in 0.7 to 1.3, translation a whole
     number of pixels in +-7 in each direction.
 
     Args:
-        batch_size: of training batches.
-        limited: k fixed perturbed versions of each training image; None draws fresh
-            ones in each epoch.
-        draws: fixed versions of each validation and test image.
-        group: versions of each test image in `test_groups`.
-        seed: of the split and the draws.
+        batch_size: Size of training batches.
+        limited: Number of fixed perturbed versions of each training image; None draws
+            others in each epoch.
+        num_samples: Number of fixed versions of each validation and test image.
+        group_size: Number of versions of each test image in `test_groups`.
+        seed: Seed of the split and the draws.
     """
-    options = {"limited": limited, "draws": draws, "group": group, "seed": seed}
-    return rts_data(SOURCE, _splits(seed), batch_size=batch_size, **options)
+    options = {"num_samples": num_samples, "group_size": group_size, "seed": seed}
+    return rts_data(
+        SOURCE, _splits(seed), batch_size=batch_size, limited=limited, **options
+    )
 
 
 def digits_linf(
     batch_size: int = 128,
     limited: int | None = None,
-    draws: int = 4,
-    group: int = 10,
+    num_samples: int = 4,
+    group_size: int = 10,
     seed: int = 0,
 ) -> PairData:
-    """Digits with uniform noise in +-0.3 on every pixel, clipped to [0, 1].
+    """Pairs digits with digits under uniform noise in +-0.3, clipped to [0, 1].
 
     Arguments are those of `digits_rts`.
     """
-    options = {"limited": limited, "draws": draws, "group": group, "seed": seed}
-    return linf_data(SOURCE, _splits(seed), batch_size=batch_size, **options)
+    options = {"num_samples": num_samples, "group_size": group_size, "seed": seed}
+    return linf_data(
+        SOURCE, _splits(seed), batch_size=batch_size, limited=limited, **options
+    )
 
 
 @functools.cache
@@ -66,5 +70,7 @@ def _splits(seed: int) -> Splits:
     images = images.astype(np.float32)[..., None].clip(0, 1)
     order = np.random.RandomState(seed).permutation(len(images))
     parts = np.split(order, [_VALIDATION, _VALIDATION + _TEST])
-    val, test, train = (Split(images[p], digits.target[p]) for p in parts)
+    val, test, train = (
+        Split(images[p], digits.target[p].astype(np.int64)) for p in parts
+    )
     return train, val, test

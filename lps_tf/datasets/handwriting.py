@@ -16,56 +16,55 @@ _PAD = 7
 
 
 def rts_data(source: str, splits: Splits, **options: Any) -> PairData:
-    """Digits on a 42x42 canvas, rotated, translated and scaled."""
+    """Pairs digits on a 42x42 canvas with rotated, translated and scaled ones."""
     pad = ((0, 0), (_PAD, _PAD), (_PAD, _PAD), (0, 0))
     padded = [Split(np.pad(s.images, pad), s.labels) for s in splits]
     return pair_data(f"{source}, RTS", *padded, perturb_rts, **options)
 
 
 def linf_data(source: str, splits: Splits, **options: Any) -> PairData:
-    """Digits with uniform noise in +-0.3 on every pixel."""
+    """Pairs digits with digits under uniform noise in +-0.3 on every pixel."""
     return pair_data(f"{source}, l-infinity", *splits, perturb_linf, **options)
 
 
-def perturb_rts(x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """A random rotation, scaling and translation of each image.
+def perturb_rts(x: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
+    """Rotates, scales and translates each image at random.
 
     Args:
-        x: images (batch, height, width, channels) whose border is background.
-        seed: two int32.
+        x: Images (batch, height, width, channels) whose border is background.
+        key: Two int32.
 
     Returns:
         Images of the same shape.
     """
     height, width = x.shape[1:3]
     n = tf.shape(x)[0]
-    seeds = tf.random.split(seed, 4)
-    angle = tf.random.stateless_uniform((n,), seeds[0], -math.pi / 4, math.pi / 4)
-    scale = tf.random.stateless_uniform((n,), seeds[1], 0.7, 1.3)
+    keys = tf.random.split(key, 4)
+    angle = tf.random.stateless_uniform((n,), keys[0], -math.pi / 4, math.pi / 4)
+    scale = tf.random.stateless_uniform((n,), keys[1], 0.7, 1.3)
     down, right = (
         tf.cast(
-            tf.random.stateless_uniform((n,), s, -_PAD, _PAD + 1, tf.int32), tf.float32
+            tf.random.stateless_uniform((n,), k, -_PAD, _PAD + 1, tf.int32), tf.float32
         )
-        for s in (seeds[2], seeds[3])
+        for k in (keys[2], keys[3])
     )
     # From output to input coordinates: undo the translation, then the rotation and
-    # the scaling about the centre.
-    # Coordinates are normalised: `tall` keeps a rotation one where height and width
-    # differ.
+    # the scaling about the centre. Coordinates are normalised: `tall` keeps a rotation
+    # one where height and width differ.
     dx, dy, tall = 2 * right / width, 2 * down / height, height / width
     cos, sin = tf.cos(angle) / scale, tf.sin(angle) / scale
     rows = [
         *(cos, tall * sin, -cos * dx - tall * sin * dy),
         *(-sin / tall, cos, sin / tall * dx - cos * dy),
     ]
-    matrices = tf.reshape(tf.stack(rows, -1), (-1, 1, 2, 3))
+    matrices = tf.reshape(tf.stack(rows, -1), (-1, 1, 2, 3))  # (batch, 6) before
     moved = resampling.affine_sample(
         resampling.neighbour_table(x), matrices, height, width
     )
     return tf.clip_by_value(moved, 0.0, 1.0)
 
 
-def perturb_linf(x: tf.Tensor, seed: tf.Tensor, epsilon: float = 0.3) -> tf.Tensor:
-    """Uniform noise in +-epsilon on every pixel, clipped to [0, 1]."""
-    noise = tf.random.stateless_uniform(tf.shape(x), seed, -epsilon, epsilon)
+def perturb_linf(x: tf.Tensor, key: tf.Tensor, epsilon: float = 0.3) -> tf.Tensor:
+    """Adds uniform noise in +-epsilon to every pixel and clips to [0, 1]."""
+    noise = tf.random.stateless_uniform(tf.shape(x), key, -epsilon, epsilon)
     return tf.clip_by_value(x + noise, 0.0, 1.0)

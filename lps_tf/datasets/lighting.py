@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from lps_tf.datasets import rendering
 from lps_tf.datasets.base import PairData
-from lps_tf.datasets.missing import missing
+from lps_tf.datasets.builders.prepared import missing
 from lps_tf.datasets.pipelines.pairing import crop_and_flip
 from lps_tf.datasets.pipelines.stored import Groups, check_pairing, grouped_data
 from lps_tf.datasets.rendering.materials import MATERIALS
@@ -38,18 +38,18 @@ def multi_illumination(
     archives and stores them in `data_dir`.
 
     Args:
-        mip: size of the images: 5 is 125x187, 4 is 250x375, 3 is 500x750.
+        mip: Size of the images: 5 is 125x187, 4 is 250x375, 3 is 500x750.
         pairing: "with_original" pairs two different lights of all, "from_original"
             light 0 and another, "among_perturbed" two of lights 1 to 24.
-        batch_size: of training batches.
-        data_dir: of TFDS, default TFDS's own.
-        manual_dir: the unpacked archives, default `data_dir`/downloads/manual.
-        augment: whether to crop and flip training images.
-        seed: of everything random.
+        batch_size: Size of training batches.
+        data_dir: Folder of TFDS, by default TFDS's own.
+        manual_dir: The unpacked archives, default `data_dir`/downloads/manual.
+        augment: Whether to crop and flip training images.
+        seed: Seed of everything random.
 
     Raises:
-        FileNotFoundError: if the data set is neither prepared nor there to prepare.
-        ValueError: for another mip or pairing, or if a file of a scene is missing or
+        FileNotFoundError: If the data set is neither prepared nor there to prepare.
+        ValueError: For another mip or pairing, or if a file of a scene is missing or
             broken.
     """
     from lps_tf.datasets.builders import multi_illumination as builders
@@ -99,19 +99,19 @@ def scenes(
     renders and stores the scenes, about ten a second at 62x93.
 
     Args:
-        height: rows of the images, at least 16.
-        width: columns of the images, at least 16.
-        train: number of scenes to train on.
-        val: number of scenes to validate and calibrate on.
-        test: number of scenes to report on.
-        pairing: see `multi_illumination`; so with the next three.
-        batch_size: of training batches.
-        augment: whether to crop and flip training images.
-        data_dir: of TFDS, default TFDS's own.
-        seed: of everything random, the scenes too.
+        height: Rows of the images, at least 16.
+        width: Columns of the images, at least 16.
+        train: Number of scenes to train on.
+        val: Number of scenes to validate and calibrate on.
+        test: Number of scenes to report on.
+        pairing: How to pair lights; see `multi_illumination`.
+        batch_size: Size of training batches.
+        augment: Whether to crop and flip training images.
+        data_dir: Folder of TFDS, by default TFDS's own.
+        seed: Seed of everything random, the scenes too.
 
     Raises:
-        ValueError: for an unknown pairing, or a number that is too small.
+        ValueError: For an unknown pairing, or a number that is too small.
     """
     from lps_tf.datasets.builders import scenes as builders
 
@@ -160,7 +160,7 @@ def _lighting_data(
 
     def decode_map(labels: tf.Tensor) -> tf.Tensor:
         labels = tf.ensure_shape(tf.io.decode_png(labels, 1), (height, width, 1))
-        return tf.cast(labels, tf.int32)
+        return tf.cast(labels, tf.int64)
 
     data = grouped_data(
         name,

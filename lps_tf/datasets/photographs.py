@@ -33,14 +33,14 @@ def cifar10_corrupted(
         pairing: "from_original", x and a corruption of it; "with_original", two
             different ones of x and its corruptions; "among_perturbed", two different
             corruptions.
-        batch_size: of training batches.
-        augment: whether to pad training images by 4, crop and flip, both images of a
+        batch_size: Size of training batches.
+        augment: Whether to pad training images by 4, crop and flip, both images of a
             pair alike.
-        data_dir: where TensorFlow Datasets keeps `cifar10`, default its own folder.
-        seed: of the order and the pairs.
+        data_dir: Where TensorFlow Datasets keeps `cifar10`, default its own folder.
+        seed: Seed of the order and the pairs.
 
     Raises:
-        FileNotFoundError: if `cifar10` has not been prepared: nothing downloads
+        FileNotFoundError: If `cifar10` has not been prepared: nothing downloads
             silently.
     """
     prepared.builder("cifar10", data_dir, stand_in="photos")
@@ -63,17 +63,17 @@ def photos(
 ) -> PairData:
     """Patches of scikit-image's photographs, corrupted: stands in for CIFAR-10.
 
-    Arguments are those of `cifar10_corrupted`, and:
+    It has the structure of `cifar10_corrupted`.
 
     Args:
-        pairing: the same.
-        batch_size: the same.
-        augment: the same.
-        patches: training, validation and test patches of each of the 11 photographs;
+        pairing: How to pair; as there.
+        batch_size: Size of training batches.
+        augment: Whether to augment training images; as there.
+        patches: Training, validation and test patches of each of the 11 photographs;
             by default about 20,000 training patches, which take a gigabyte and two
             minutes to prepare, once.
-        data_dir: where to keep them, default TensorFlow Datasets's own folder.
-        seed: of the patches, the order and the pairs.
+        data_dir: Where to keep them, default TensorFlow Datasets's own folder.
+        seed: Seed of the patches, the order and the pairs.
     """
     from lps_tf.datasets.builders.corrupted import SETS, LpsCorruptedPhotos, PatchSet
     from lps_tf.datasets.builders.patches import SOURCE
@@ -102,14 +102,14 @@ def cifar10_published(
     """The published CIFAR-10-C test images, (x, y), to compare with ours.
 
     Args:
-        corruption: one of `lps_tf.corruptions.CORRUPTIONS`.
+        corruption: One of `lps_tf.corruptions.CORRUPTIONS`.
         severity: 1 to 5.
-        batch_size: of the batches.
-        data_dir: where TensorFlow Datasets keeps `cifar10_corrupted`.
+        batch_size: Size of the batches.
+        data_dir: Where TensorFlow Datasets keeps `cifar10_corrupted`.
 
     Raises:
-        FileNotFoundError: if that data set has not been prepared.
-        ValueError: for an unknown corruption.
+        FileNotFoundError: If that data set has not been prepared.
+        ValueError: For an unknown corruption.
     """
     if corruption not in CORRUPTIONS:
         raise ValueError(

@@ -93,7 +93,7 @@ class _Demo:
     def __init__(self, run: Run, settings: Settings):
         self.folder, self.settings = run, settings
         self.data = lps.datasets.digits_rts(
-            batch_size=128, group=settings.group, seed=settings.seed
+            batch_size=128, group_size=settings.group, seed=settings.seed
         )
         # Classifiers train on smaller batches; the images are the same.
         self.small = lps.datasets.digits_rts(batch_size=64, seed=settings.seed)

@@ -20,12 +20,12 @@ SOURCES = {"rts": digits_rts, "linf": digits_linf}
 @functools.cache
 def whole(source):
     """A data set with the whole training split in one batch: none is dropped."""
-    return SOURCES[source](batch_size=1297, draws=2, group=3)
+    return SOURCES[source](batch_size=1297, num_samples=2, group_size=3)
 
 
 @functools.cache
 def limited(source):
-    return SOURCES[source](batch_size=1297, limited=2, draws=1, group=1)
+    return SOURCES[source](batch_size=1297, limited=2, num_samples=1, group_size=1)
 
 
 def columns(data):
@@ -149,7 +149,7 @@ def test_training_draws_are_fresh_in_each_epoch(source):
 
 def test_one_seed_gives_one_first_epoch(digits):
     def first_epoch(seed):
-        data = digits_rts(batch_size=32, draws=2, group=3, seed=seed)
+        data = digits_rts(batch_size=32, num_samples=2, group_size=3, seed=seed)
         parts = (data.train_pairs, data.train, data.train_perturbed)
         return [array for part in parts for array in columns(part)]
 
@@ -182,7 +182,9 @@ def test_limited_draws_are_k_of_each_image_and_stay(source):
 )
 def test_evaluation_data_is_the_same_on_each_iteration(digits, name):
     first, second = (columns(getattr(digits, name)) for _ in range(2))
-    fresh = columns(getattr(digits_rts(batch_size=32, draws=2, group=3), name))
+    fresh = columns(
+        getattr(digits_rts(batch_size=32, num_samples=2, group_size=3), name)
+    )
     for a, b, c in zip(first, second, fresh, strict=True):
         np.testing.assert_array_equal(a, b)
         np.testing.assert_array_equal(a, c)
@@ -198,8 +200,8 @@ def test_no_draw_is_used_twice(k):
         perturb_linf,
         batch_size=5,
         limited=k,
-        draws=3,
-        group=4,
+        num_samples=3,
+        group_size=4,
         seed=0,
     )
     parts = [data.train_pairs, data.val_pairs, data.test_pairs]
@@ -325,8 +327,8 @@ def test_linf_clips_to_the_range_of_images():
         ({"batch_size": 2.5}, "`batch_size` must be a whole number.*batch_size=2.5"),
         ({"batch_size": 1298}, "`batch_size` must be at most.*1298, images=1297"),
         ({"limited": 0}, "`limited` must be .* at least 1.*limited=0"),
-        ({"draws": 0}, "`draws` must be .* at least 1.*draws=0"),
-        ({"group": -1}, "`group` must be .* at least 1.*group=-1"),
+        ({"num_samples": 0}, "`num_samples` must be .* at least 1.*num_samples=0"),
+        ({"group_size": -1}, "`group_size` must be .* at least 1.*=-1"),
     ],
 )
 def test_refuses_numbers_out_of_range(source, arguments, message):

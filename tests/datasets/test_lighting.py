@@ -14,8 +14,8 @@ from PIL import Image
 import lps_tf as lps
 from lps_tf.datasets import rendering
 from lps_tf.datasets.builders import multi_illumination as mi
+from lps_tf.datasets.builders.prepared import missing
 from lps_tf.datasets.lighting import multi_illumination, scenes
-from lps_tf.datasets.missing import missing
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*scenes of Multi-Illumination are in")
 tfds.disable_progress_bar()
@@ -205,7 +205,7 @@ def test_both_sources_give_the_same_structures(data_dir, tmp_path):
         assert int(a.cardinality()) == int(b.cardinality())
     assert photographed.train.element_spec == (
         tf.TensorSpec((2, 125, 187, 3)),
-        tf.TensorSpec((2, 125, 187), tf.int32),
+        tf.TensorSpec((2, 125, 187), tf.int64),
     )
     (x, y), _ = next(iter(drawn.train)), next(iter(drawn.train_pairs))
     assert x.numpy().min() >= 0 and x.numpy().max() <= 1

@@ -28,8 +28,8 @@ def data(kind):
         perturb,
         batch_size=8,
         limited=None,
-        draws=1,
-        group=1,
+        num_samples=1,
+        group_size=1,
         seed=0,
     )
     return source.train_pairs if kind == "set" else source.train

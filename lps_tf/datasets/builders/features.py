@@ -12,9 +12,9 @@ def scene_features(
     """Features of one scene under all lights.
 
     Args:
-        height: rows of the images.
-        width: columns of the images.
-        encoding: of the images, "jpeg" or "png"; label maps are PNG.
+        height: Rows of the images.
+        width: Columns of the images.
+        encoding: Format of the images, "jpeg" or "png"; label maps are PNG.
     """
     image = tfds.features.Image(shape=(height, width, 3), encoding_format=encoding)
     return tfds.features.FeaturesDict(

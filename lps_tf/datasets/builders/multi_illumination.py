@@ -73,7 +73,7 @@ class MipConfig(tfds.core.BuilderConfig):
     """The size of the images.
 
     Attributes:
-        mip: a key of `SIZES`.
+        mip: A key of `SIZES`.
     """
 
     name: str = field(init=False)

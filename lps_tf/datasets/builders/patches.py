@@ -45,8 +45,8 @@ def patches(
 
     Args:
         split: "train", "validation" or "test".
-        per_class: patches of each photograph.
-        seed: of the division and the squares.
+        per_class: Patches of each photograph.
+        seed: Seed of the division and the squares.
 
     Yields:
         Patch (32, 32, 3) uint8 and label.

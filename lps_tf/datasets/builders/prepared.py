@@ -5,19 +5,34 @@ from typing import Any
 
 import numpy as np
 
-from lps_tf.datasets.missing import missing
+
+def missing(name: str, where: str, how: str, stand_in: str) -> FileNotFoundError:
+    """Makes the one error for every data set that is not on this machine.
+
+    Nothing downloads silently.
+
+    Args:
+        name: Name of the data set.
+        where: Where it was looked for.
+        how: How to get it: a command, or what to do.
+        stand_in: Functions of `lps_tf.datasets` that need no download.
+    """
+    return FileNotFoundError(
+        f"{name} is not on this machine; looked for it in {where}. To get it: {how}. "
+        f"Without a download, use the offline stand-in: {stand_in} of lps_tf.datasets."
+    )
 
 
 def builder(name: str, data_dir: str | Path | None, stand_in: str) -> Any:
     """The TFDS builder of a data set that is there.
 
     Args:
-        name: of the data set, with its config if it has one.
-        data_dir: where TFDS keeps its data sets, default its own folder.
-        stand_in: functions of `lps_tf.datasets` that need no download.
+        name: Name of the data set, with its config if it has one.
+        data_dir: Where TFDS keeps its data sets, default its own folder.
+        stand_in: Functions of `lps_tf.datasets` that need no download.
 
     Raises:
-        FileNotFoundError: if it is not there: nothing downloads silently.
+        FileNotFoundError: If it is not there: nothing downloads silently.
     """
     import tensorflow_datasets as tfds
 

@@ -21,12 +21,12 @@ class SceneConfig(tfds.core.BuilderConfig):
     """Which scenes to render, and how large; each choice has a folder of its own.
 
     Attributes:
-        height: rows of the pictures, at least 16.
-        width: columns of the pictures, at least 16.
-        train: number of scenes to train on.
-        val: number of scenes to validate on.
-        test: number of scenes to report on.
-        seed: of the collection of scenes.
+        height: Rows of the pictures, at least 16.
+        width: Columns of the pictures, at least 16.
+        train: Number of scenes to train on.
+        val: Number of scenes to validate on.
+        test: Number of scenes to report on.
+        seed: Seed of the collection of scenes.
     """
 
     name: str = field(init=False)
@@ -41,7 +41,7 @@ class SceneConfig(tfds.core.BuilderConfig):
         """Checks the numbers and names the folder after them.
 
         Raises:
-            ValueError: if one of them is not a whole number, or too small.
+            ValueError: If one of them is not a whole number, or too small.
         """
         least = {"height": 16, "width": 16, "train": 1, "val": 1, "test": 1, "seed": 0}
         for number, limit in least.items():
@@ -56,8 +56,8 @@ def builder(config: SceneConfig, data_dir: str | Path | None) -> "_RenderedScene
     """The builder of these scenes.
 
     Args:
-        config: which scenes.
-        data_dir: of TFDS, default TFDS's own.
+        config: Which scenes.
+        data_dir: Folder of TFDS, by default TFDS's own.
     """
 
     # TFDS warns of configs that a class does not list.

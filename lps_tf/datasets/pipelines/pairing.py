@@ -16,8 +16,8 @@ from lps_tf._internal import checks
 Choose = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
-def seeds(seed: int) -> tf.data.Dataset:
-    """An endless data set of seeds, (2,) int32, others in each pass."""
+def keys(seed: int) -> tf.data.Dataset:
+    """Makes an endless data set of keys, (2,) int32, others in each pass."""
     numbers = tf.data.Dataset.random(seed, rerandomize_each_iteration=True)
     return numbers.batch(2, drop_remainder=True).map(
         lambda n: tf.cast(n % 2**31, tf.int32)
@@ -81,7 +81,7 @@ def any_version(groups: tf.data.Dataset, seed: int = 0) -> tf.data.Dataset:
         images = tf.concat([x[None], versions], 0)
         return images[_below(tf.shape(images)[0], key)], y
 
-    return tf.data.Dataset.zip(groups, seeds(seed)).map(choose, tf.data.AUTOTUNE)
+    return tf.data.Dataset.zip(groups, keys(seed)).map(choose, tf.data.AUTOTUNE)
 
 
 def _pairs(groups: tf.data.Dataset, seed: int, choose: Choose) -> tf.data.Dataset:
@@ -91,7 +91,7 @@ def _pairs(groups: tf.data.Dataset, seed: int, choose: Choose) -> tf.data.Datase
         first, second = choose(tf.shape(images)[0], key)
         return images[first], images[second]
 
-    return tf.data.Dataset.zip(groups, seeds(seed)).map(pair, tf.data.AUTOTUNE)
+    return tf.data.Dataset.zip(groups, keys(seed)).map(pair, tf.data.AUTOTUNE)
 
 
 def _below(count: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
@@ -99,10 +99,10 @@ def _below(count: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
 
 
 def _two_below(count: tf.Tensor, key: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    keys = tf.random.split(key, 2)
-    first = _below(count, keys[0])
+    one, other = tf.unstack(tf.random.split(key, 2))
+    first = _below(count, one)
     # Any but the first: those above it move down by one.
-    second = _below(count - 1, keys[1])
+    second = _below(count - 1, other)
     return first, second + tf.cast(second >= first, tf.int32)
 
 
@@ -112,27 +112,27 @@ def crop_and_flip(
     """A random crop of the padded image and a random flip, the same for all parts.
 
     Args:
-        pad: rows and columns added on each side; the crop has the old size.
-        flip: whether to flip left and right in half of the cases.
+        pad: Rows and columns added on each side; the crop has the old size.
+        flip: Whether to flip left and right in half of the cases.
         mode: "CONSTANT" pads with black, "REFLECT" and "SYMMETRIC" with the image;
             label maps need one of the latter.
 
     Returns:
-        A function (seed, *parts): each part is an image or a label map of one size,
+        A function (key, *parts): each part is an image or a label map of one size,
         (height, width, channels); it returns them moved.
     """
     pad = checks.count("pad", pad, least=0)
 
     def move(key: tf.Tensor, *parts: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        keys = tf.random.split(key, 2)
-        corner = tf.random.stateless_uniform((2,), keys[0], 0, 2 * pad + 1, tf.int32)
-        turn = flip and tf.random.stateless_uniform((), keys[1]) < 0.5
+        where, whether = tf.unstack(tf.random.split(key, 2))
+        corner = tf.random.stateless_uniform((2,), where, 0, 2 * pad + 1, tf.int32)
+        flipped = flip and tf.random.stateless_uniform((), whether) < 0.5
         moved = []
         for part in parts:
             wide = tf.pad(part, [[pad, pad], [pad, pad], [0, 0]], mode)
             part = tf.slice(wide, [*tf.unstack(corner), 0], tf.shape(part))
             part = tf.ensure_shape(part, part.shape)
-            moved.append(tf.where(turn, part[:, ::-1], part))
+            moved.append(tf.where(flipped, part[:, ::-1], part))
         return tuple(moved)
 
     return move

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from lps_tf._internal import checks
 from lps_tf.datasets.base import PairData, even_batch
-from lps_tf.datasets.pipelines.pairing import PAIRINGS, all_pairs, any_version, seeds
+from lps_tf.datasets.pipelines.pairing import PAIRINGS, all_pairs, any_version, keys
 
 
 @dataclass(frozen=True)
@@ -15,12 +15,12 @@ class Groups:
     """Where groups come from, and how to read what is in them.
 
     Attributes:
-        train: data set of groups (x, x_perturbed, y), not batched; see `pairing`.
-        val: groups to validate and calibrate on.
-        test: groups to report on.
-        decode: one stored image to float32 (height, width, channels) in [0, 1], of
+        train: Data set of groups (x, x_perturbed, y), not batched; see `pairing`.
+        val: Groups to validate and calibrate on.
+        test: Groups to report on.
+        decode: One stored image to float32 (height, width, channels) in [0, 1], of
             known shape.
-        decode_map: one stored label map to int32 (height, width, 1), of known shape;
+        decode_map: One stored label map to int64 (height, width, 1), of known shape;
             None where a label is a number.
     """
 
@@ -55,20 +55,21 @@ def grouped_data(
     """Builds the pipelines of a source that stores its images in all versions.
 
     Args:
-        name: of the source, shown in every report.
-        num_classes: number of classes.
-        groups: the stored images.
-        pairing: name of the strategy of `pairing.PAIRINGS` for training pairs;
+        name: Name of the source, shown in every report.
+        num_classes: Number of classes.
+        groups: The stored images.
+        pairing: Name of the strategy of `pairing.PAIRINGS` for training pairs;
             validation and test pairs are x with each of its versions.
-        batch_size: of training; incomplete training batches are dropped.
-        augment: of `pairing.crop_and_flip`, for training; None for none.
-        seed: of everything random.
-        perturbations: names of the versions.
-        unseen: groups of the test images in versions that `train` does not have.
-        unseen_perturbations: names of those.
+        batch_size: Size of training batches; incomplete ones are dropped.
+        augment: Function such as `pairing.crop_and_flip` makes, for training; None
+            leaves images as they are.
+        seed: Seed of everything random.
+        perturbations: Names of the versions.
+        unseen: Groups of the test images in versions that `train` does not have.
+        unseen_perturbations: Names of those.
 
     Raises:
-        ValueError: for an unknown pairing, or a batch size beyond the training data.
+        ValueError: For an unknown pairing, or a batch size beyond the training data.
     """
     batch_size = checks.count("batch_size", batch_size)
     check_pairing(pairing)
@@ -99,7 +100,7 @@ def grouped_data(
         data = data.shuffle(8192, seed, reshuffle_each_iteration=True)
         data = data.map(read, tf.data.AUTOTUNE)
         if augment is not None:
-            data = tf.data.Dataset.zip(data, seeds(seed + 1))
+            data = tf.data.Dataset.zip(data, keys(seed + 1))
             data = data.map(moved, tf.data.AUTOTUNE)
         if read is labelled:
             data = data.map(flat)

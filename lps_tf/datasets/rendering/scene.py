@@ -66,13 +66,13 @@ def render(seed: int, index: int, height: int = 62, width: int = 93) -> Scene:
     or less of it on the left and on the right.
 
     Args:
-        seed: of the collection of scenes, below 2^32.
-        index: of the scene, below 2^32.
-        height: rows of the pictures, at least 16.
-        width: columns of the pictures, at least 16.
+        seed: Seed of the collection of scenes, below 2^32.
+        index: Number of the scene, below 2^32.
+        height: Rows of the pictures, at least 16.
+        width: Columns of the pictures, at least 16.
 
     Raises:
-        ValueError: if an argument is not such a whole number.
+        ValueError: If an argument is not such a whole number.
     """
     numbers = checks.count("seed", seed, 0), checks.count("index", index, 0)
     random = np.random.RandomState(numbers)
@@ -133,9 +133,9 @@ def normals(z: np.ndarray, spacing: float, owner: np.ndarray) -> np.ndarray:
     """Unit normals of a height field, from central differences.
 
     Args:
-        z: heights (rows, columns).
-        spacing: distance of neighbouring rows and columns.
-        owner: which surface each pixel belongs to, (rows, columns). No difference is
+        z: Heights (rows, columns).
+        spacing: Distance of neighbouring rows and columns.
+        owner: Which surface each pixel belongs to, (rows, columns). No difference is
             taken across surfaces: a body before a wall is not a slope of the wall.
 
     Returns:
@@ -159,8 +159,8 @@ def lambert(normal: np.ndarray, light: np.ndarray) -> np.ndarray:
     """Diffuse shading: the cosine between normal and light, at least 0.
 
     Args:
-        normal: unit vectors (3, rows, columns).
-        light: unit vector to the light, (3,).
+        normal: Unit vectors (3, rows, columns).
+        light: Unit vector to the light, (3,).
     """
     x, y, z = (n * c for n, c in zip(normal, light, strict=True))
     return np.maximum(x + y + z, 0)
@@ -172,9 +172,9 @@ def highlight(
     """Blinn's and Phong's highlight; 0 where the light is behind the surface.
 
     Args:
-        normal: unit vectors (3, rows, columns).
-        light: unit vector to the light, (3,).
-        shininess: exponent (rows, columns); the larger, the smaller the highlight.
+        normal: Unit vectors (3, rows, columns).
+        light: Unit vector to the light, (3,).
+        shininess: Exponent (rows, columns); the larger, the smaller the highlight.
     """
     half = light + np.array([0, 0, 1], np.float32)  # the camera is at (0, 0, inf)
     cosine = lambert(normal, half / np.sqrt((half**2).sum()))
@@ -194,11 +194,11 @@ def visibility(
     Nothing stands outside the picture.
 
     Args:
-        z: heights (rows, columns), float32.
-        spacing: distance of neighbouring rows and columns.
-        light: unit vector to the middle of the lamp, (3,); all of the lamp is below
+        z: Heights (rows, columns), float32.
+        spacing: Distance of neighbouring rows and columns.
+        light: Unit vector to the middle of the lamp, (3,); all of the lamp is below
             the zenith.
-        half_width: half the lamp's height seen from the scene, in radians.
+        half_width: Half the lamp's height seen from the scene, in radians.
 
     Returns:
         (rows, columns), from 0 to 1.
