@@ -1,75 +1,26 @@
 """Learn what may happen to an image, then attack, augment, smooth and certify."""
 
-import keras as _keras
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
-if _keras.backend.backend() != "tensorflow":
-    raise ImportError(
-        "lps_tf needs Keras's TensorFlow backend. Received: backend "
-        f"{_keras.backend.backend()!r}. Set KERAS_BACKEND=tensorflow and start again."
-    )
-
-from lps_tf import certification, corruptions, datasets, networks, plots, robustness
 from lps_tf._version import __version__
-from lps_tf.certification import CertificationReport, certify_dataset
-from lps_tf.certification.smoothing import Certificate, SmoothedClassifier
-from lps_tf.perturbations import (
-    AttackResult,
-    LatentAPGD,
-    LatentAugmentation,
-    LatentNoise,
-    LatentPGD,
-    RandomSearch,
-    SmoothedPGD,
-    WorstOfGroup,
-)
-from lps_tf.robustness import (
-    RobustnessReport,
-    SanityReport,
-    evaluate_robustness,
-    objectives,
-    sanity_checks,
-)
-from lps_tf.robustness.classifier import RobustClassifier
-from lps_tf.serving import original
-from lps_tf.serving.export import export
-from lps_tf.sets import latent, likelihoods, quality, theory
-from lps_tf.sets.perturbation_set import PerturbationSet
-from lps_tf.training import schedules
-from lps_tf.training.backup import Backup
 
-__all__ = [
-    "AttackResult",
-    "Backup",
-    "Certificate",
-    "CertificationReport",
-    "LatentAPGD",
-    "LatentAugmentation",
-    "LatentNoise",
-    "LatentPGD",
-    "PerturbationSet",
-    "RandomSearch",
-    "RobustClassifier",
-    "RobustnessReport",
-    "SanityReport",
-    "SmoothedClassifier",
-    "SmoothedPGD",
-    "WorstOfGroup",
-    "__version__",
-    "certification",
-    "certify_dataset",
-    "corruptions",
-    "datasets",
-    "evaluate_robustness",
-    "export",
-    "latent",
-    "likelihoods",
-    "networks",
-    "objectives",
-    "original",
-    "plots",
-    "quality",
-    "robustness",
-    "sanity_checks",
-    "schedules",
-    "theory",
-]
+# Python says "-m" here while it looks for the module that `python -m` is to run. The
+# command line answers `--help` before it imports TensorFlow, which takes seconds;
+# everybody else gets all of it at once, so that Keras knows the classes of saved files.
+if Path(sys.argv[0] if sys.argv else "").stem in ("-m", "lps-tf"):
+    __all__ = ["__version__"]
+
+    def __getattr__(name: str) -> Any:
+        if find_spec(f"lps_tf.{name}"):
+            return import_module(f"lps_tf.{name}")
+        return getattr(import_module("lps_tf._public"), name)
+
+else:
+    from lps_tf import _public
+    from lps_tf._public import *  # noqa: F403
+
+    __all__ = [*_public.__all__, "__version__"]

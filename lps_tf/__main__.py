@@ -1,6 +1,7 @@
-"""The command line: python -m lps_tf."""
+"""The command line: `lps-tf`, or `python -m lps_tf`."""
 
 import argparse
+import importlib
 import json
 import sys
 from collections.abc import Sequence
@@ -114,7 +115,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _start_tensorflow() -> None:
+    """Imports it first, quietly; what needs none of it answers at once."""
+    importlib.import_module("lps_tf._internal.backend")
+
+
 def _demo(options: argparse.Namespace) -> None:
+    _start_tensorflow()
     from lps_tf.experiments import demo
 
     settings = demo.QUICK if options.quick else demo.FULL
@@ -132,6 +139,8 @@ def _list(options: argparse.Namespace) -> None:
 def _run(options: argparse.Namespace) -> None:
     from lps_tf import experiments
 
+    experiments.find(options.name)  # before TensorFlow takes its seconds
+    _start_tensorflow()
     output = Path(options.output or f"runs/{options.scale}")
     experiments.run(
         options.name,
@@ -146,7 +155,11 @@ def _run(options: argparse.Namespace) -> None:
 def _publish(options: argparse.Namespace) -> None:
     from lps_tf import experiments
 
-    for name in options.names or experiments.PUBLISHED:
+    names = options.names or experiments.PUBLISHED
+    for name in names:
+        experiments.find(name)
+    _start_tensorflow()
+    for name in names:
         path = experiments.publish(
             name,
             options.scale,
@@ -158,6 +171,7 @@ def _publish(options: argparse.Namespace) -> None:
 
 
 def _certify(options: argparse.Namespace) -> None:
+    _start_tensorflow()
     import keras
 
     import lps_tf as lps
@@ -197,6 +211,7 @@ def _certify(options: argparse.Namespace) -> None:
 
 
 def _merge(options: argparse.Namespace) -> None:
+    _start_tensorflow()
     from lps_tf import certification
 
     report = certification.merge(options.directories, options.output)
@@ -215,6 +230,7 @@ def _assignment(text: str) -> tuple[str, Any]:
 
 
 def _import_original(options: argparse.Namespace) -> None:
+    _start_tensorflow()
     from lps_tf._internal import files
     from lps_tf.serving import export, original
 

@@ -1,7 +1,11 @@
 """Commands of `python -m lps_tf` that have no test file of their own."""
 
 import json
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -9,6 +13,8 @@ import pytest
 
 import lps_tf as lps
 from lps_tf.__main__ import main
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +72,43 @@ def test_certify_names_bad_input(models, tmp_path, capsys, more, message):
     error = capsys.readouterr().err
     assert re.search(message, error)
     assert not (tmp_path / "out").exists()
+
+
+ANSWERED_AT_ONCE = {
+    "help": (["--help"], 0, "import-original"),
+    "list": (["list"], 0, "mnist_linf_fc:"),
+    "a wrong experiment": (["run", "imagenet"], 2, "must be one of these"),
+    "a wrong model": (["publish", "imagenet"], 2, "must be one of these"),
+    "a wrong command": (["paint"], 2, "invalid choice: 'paint'"),
+}
+
+
+@pytest.mark.parametrize("case", ANSWERED_AT_ONCE)
+def test_what_needs_no_tensorflow_does_not_import_it(case):
+    arguments, code, text = ANSWERED_AT_ONCE[case]
+    command = [sys.executable, "-X", "importtime", "-m", "lps_tf", *arguments]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == code
+    assert text in result.stdout + result.stderr
+    imported = set(re.findall(r"\| +([\w.]+)$", result.stderr, re.MULTILINE))
+    assert "lps_tf" in imported
+    assert not imported & {"keras", "tensorflow", "matplotlib", "scipy"}
+
+
+@pytest.mark.essential
+def test_the_package_starts_quietly_and_without_what_few_need():
+    code = (
+        "import sys, lps_tf, tensorflow as tf; print(float(tf.reduce_sum(tf.ones(3)))"
+    )
+    code += ", *{'torch', 'tensorflow_datasets'} & {*sys.modules})"
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"},
+        capture_output=True,
+        text=True,
+    )
+    assert (result.stdout, result.stderr) == ("3.0\n", "")
 
 
 def test_list_names_every_experiment(capsys):

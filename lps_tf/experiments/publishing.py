@@ -15,18 +15,6 @@ from lps_tf._version import __version__
 from lps_tf.datasets import PairData
 from lps_tf.experiments.report import STAND_INS
 
-#: The experiments whose models come with the package, in saved_models/.
-PUBLISHED = (
-    "mnist_rts",
-    "mnist_linf_conv",
-    "cifar10c_from_original",
-    "mi_mip5",
-    "cifar10c_classifier/adversarial",
-    "cifar10c_classifier/smoothing_50",
-    "mi_segmentation/adversarial",
-    "mi_segmentation/smoothing",
-)
-
 #: How many test images go with a model, and to how many draws a smoothed one is held.
 EXAMPLES, DRAWS = 8, 100
 

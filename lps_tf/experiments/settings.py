@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from lps_tf._internal import checks
+from lps_tf._internal import numbers
 
 #: (epochs, values): a value at each of these epochs, straight lines between them.
 Schedule = tuple[tuple[float, ...], tuple[float, ...]]
@@ -45,7 +45,7 @@ class Training:
 
     def __post_init__(self):
         for name in ("batch_size", "epochs"):
-            checks.count(name, getattr(self, name))
+            numbers.count(name, getattr(self, name))
 
 
 @dataclass(frozen=True, kw_only=True)
