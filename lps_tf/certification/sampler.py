@@ -118,6 +118,34 @@ def advance(
     )[1]
 
 
+#: `advance` as a graph, which all samplers share.
+advance_compiled = tf.function(advance, autograph=False)
+
+
+# A graph of its own, because a batch holds many blocks.
+@tf.function(autograph=False)
+def block_noise(block: tf.Tensor, seed: tf.Tensor, size: int, dim: int) -> tf.Tensor:
+    """The noise of one block.
+
+    Args:
+        block: int32 (4,): index of the image, stream, number of the first sample, and
+            how many count, which makes no difference here.
+        seed: int32 scalar.
+        size: Number of samples, a part of STEP.
+        dim: Number of latent dimensions.
+
+    Returns:
+        Standard normal noise, (size, dim).
+    """
+    index, stream, start, _ = tf.unstack(block)
+    key = tf.stack([0, seed])
+    for number in (index, stream, start // STEP):
+        key = latent.fold_in(key, number)
+    # Always drawn STEP at a time, so that no sample depends on the size of a block.
+    noise = latent.standard_normal((STEP, dim), key)
+    return tf.slice(noise, [start % STEP, 0], [size, dim])
+
+
 class CertificationTask:
     """An image whose samples are under way.
 
@@ -125,7 +153,7 @@ class CertificationTask:
         row: Row of the image in the batch that it came in.
         index: Index of the image in its data set.
         conditioned: The image as the set has conditioned it, a batch of one.
-        sampler: What draws the samples, and the size of its blocks.
+        sampler: What draws the samples.
         n0: Number of samples of selection.
         rule: When estimation stops; None for selection alone.
 
@@ -201,7 +229,7 @@ class CertificationTask:
         )
         lengths = np.pad(np.array(used, np.int32)[mine], (0, padding))
         before = self.estimate or first_estimate(self._rule, successes.shape[1:])
-        self.estimate = self._sampler.advance(self._rule, before, successes, lengths)
+        self.estimate = advance_compiled(self._rule, before, successes, lengths)
         self._needed = int(self.estimate.next_check)
         self.done = bool(self.estimate.stop)
 
@@ -246,8 +274,6 @@ class NoiseSampler(Fixed):
             partial(self.count_predictions, perturbation_set.decode, self._logits),
             autograph=False,
         )
-        #: `advance` as a graph.
-        self.advance = tf.function(advance, autograph=False)
 
     def _logits(self, images: tf.Tensor) -> tf.Tensor:
         return outputs.logits(self.classifier, images)
@@ -275,7 +301,10 @@ class NoiseSampler(Fixed):
             for no class.
         """
         dim = conditioned.mean.shape[1]
-        noise = [self._noise(b, seed, dim) for b in tf.unstack(blocks, self.num_blocks)]
+        noise = [
+            block_noise(block, seed, self.block_size, dim)
+            for block in tf.unstack(blocks, self.num_blocks)
+        ]
         # (blocks, ...) -> (blocks * block_size, ...), as the samples of a block follow
         # each other in the noise: blocks of (block_size, dim), one after the other.
         repeated = tf.nest.map_structure(
@@ -283,16 +312,6 @@ class NoiseSampler(Fixed):
         )
         images = decode(repeated, self.sigma * tf.concat(noise, 0))
         return self._sum(logits(images), blocks[:, 3])
-
-    def _noise(self, block: tf.Tensor, seed: tf.Tensor, dim: int) -> tf.Tensor:
-        """The noise of one block, (block_size, dim)."""
-        index, stream, start, _ = tf.unstack(block)
-        key = tf.stack([0, seed])
-        for number in (index, stream, start // STEP):
-            key = latent.fold_in(key, number)
-        # Always drawn STEP at a time, so that no sample depends on the block size.
-        noise = latent.standard_normal((STEP, dim), key)
-        return tf.slice(noise, [start % STEP, 0], [self.block_size, dim])
 
     def _sum(self, logits: tf.Tensor, used: tf.Tensor) -> tf.Tensor:
         """Counts (blocks, ..., classes) of the first `used` samples of each block."""
