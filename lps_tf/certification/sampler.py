@@ -222,14 +222,21 @@ class CertificationTask:
         # its blocks came before.
         chosen = self.counts.argmax(-1)[None, ..., None]
         successes = np.take_along_axis(counts, chosen, -1)[..., 0]
-        # Filled up to a full batch, so that `advance` is one graph.
-        padding = self._sampler.num_blocks - mine.sum()
-        successes = np.pad(
-            successes[mine], [(0, padding), *[(0, 0)] * (successes.ndim - 1)]
-        )
-        lengths = np.pad(np.array(used, np.int32)[mine], (0, padding))
+        successes, lengths = successes[mine], np.array(used, np.int32)[mine]
         before = self.estimate or first_estimate(self._rule, successes.shape[1:])
-        self.estimate = advance_compiled(self._rule, before, successes, lengths)
+        now = before._replace(
+            successes=before.successes + successes.sum(0, dtype=np.int32),
+            num_samples=before.num_samples + lengths.sum(dtype=np.int32),
+        )
+        if now.num_samples >= before.next_check:
+            # Filled up to a full batch, so that it is one graph.
+            missing = self._sampler.num_blocks - len(lengths)
+            rest = [(0, 0)] * (successes.ndim - 1)
+            successes = np.pad(successes, [(0, missing), *rest])
+            lengths = np.pad(lengths, (0, missing))
+            now = advance_compiled(self._rule, before, successes, lengths)
+        # As arrays, which are faster to add up block by block.
+        self.estimate = tf.nest.map_structure(np.asarray, now)
         self._needed = int(self.estimate.next_check)
         self.done = bool(self.estimate.stop)
 

@@ -225,9 +225,9 @@ class SmoothedClassifier(Fixed):
 
         def finish(task: CertificationTask) -> tuple:
             estimate = task.estimate
-            radius, p_lower = estimate.radius.numpy(), estimate.p_lower.numpy()
+            radius = estimate.radius
             prediction = np.where(radius > 0, task.counts.argmax(-1), ABSTAIN)
-            return prediction, radius, p_lower, n0 + int(estimate.num_samples)
+            return prediction, radius, estimate.p_lower, n0 + int(estimate.num_samples)
 
         rows = self._run("certify", images, index, n0, rule, finish, verbose)
         _warn_unless(rule.enough, rule.n, rows[0][0])
