@@ -108,7 +108,7 @@ def test_the_package_starts_quietly_and_without_what_few_need():
         capture_output=True,
         text=True,
     )
-    assert (result.stdout, result.stderr) == ("3.0 set()\n", "")
+    assert (result.stdout, result.stderr) == ("3.0\n", "")
 
 
 def test_list_names_every_experiment(capsys):
