@@ -1,12 +1,14 @@
 """Sources of pairs (x, x_perturbed) and of labelled images, as tf.data pipelines."""
 
 from lps_tf.datasets.base import PairData
+from lps_tf.datasets.cifar10 import cifar10_corrupted, cifar10_published
 from lps_tf.datasets.digits import digits_linf, digits_rts
 from lps_tf.datasets.folders import paired_folders
-from lps_tf.datasets.lighting import multi_illumination, scenes
 from lps_tf.datasets.mnist import mnist_linf, mnist_rts
-from lps_tf.datasets.photographs import cifar10_corrupted, cifar10_published, photos
+from lps_tf.datasets.multi_illumination import multi_illumination
+from lps_tf.datasets.photos import photos
 from lps_tf.datasets.pipelines import pairing
+from lps_tf.datasets.scenes import scenes
 
 __all__ = [
     "PairData",

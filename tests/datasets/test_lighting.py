@@ -12,10 +12,9 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 import lps_tf as lps
-from lps_tf.datasets import rendering
+from lps_tf.datasets import multi_illumination, rendering, scenes
 from lps_tf.datasets.builders import multi_illumination as mi
 from lps_tf.datasets.builders.prepared import missing
-from lps_tf.datasets.lighting import multi_illumination, scenes
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*scenes of Multi-Illumination are in")
 tfds.disable_progress_bar()
