@@ -17,7 +17,7 @@ def cifar10_corrupted(
     data_dir: str | Path | None = None,
     seed: int = 0,
 ) -> PairData:
-    """Pairs CIFAR-10 with the paper's twelve corruptions at severity 5 (paper, section 6).
+    """Pairs CIFAR-10 with the paper's twelve corruptions at severity 5.
 
     49,000 images to train on, 1,000 to validate, 10,000 to test; unseen are Gaussian
     blur, spatter and saturate. The first call corrupts all images, which takes a few

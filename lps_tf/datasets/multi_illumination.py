@@ -17,7 +17,7 @@ def multi_illumination(
     augment: bool = True,
     seed: int = 0,
 ) -> PairData:
-    """Pairs lights of Multi-Illumination: 1,015 indoor scenes under 25 lights (Murmann et al. 2019).
+    """Pairs lights of Multi-Illumination: 1,015 indoor scenes under 25 of them.
 
     960 scenes to train on, 25 to validate on, 30 of another building to report on; 36
     classes of material. The first call makes images of the given size of the unpacked
