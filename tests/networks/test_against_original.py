@@ -16,6 +16,12 @@ from lps_tf.serving import original
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 MANIFEST = json.loads((GOLDEN / "manifest.json").read_text())
+# Eager at once; compiled among the slow tests.
+JIT = [
+    pytest.param(None, id="eager"),
+    pytest.param(False, id="graph", marks=pytest.mark.slow),
+    pytest.param(True, id="xla", marks=pytest.mark.slow),
+]
 MI_UNET = {
     "channels": (4, 8, 16, 32, 64),
     "latents": (6, 5, 4, 3, 2),
@@ -68,7 +74,7 @@ def flat(value):
     return np.reshape(value, (len(value), -1))
 
 
-@pytest.mark.parametrize("jit", [None, False, True], ids=["eager", "graph", "xla"])
+@pytest.mark.parametrize("jit", JIT)
 def test_outputs_equal_the_original(case, jit):
     pset, golden = case
 
@@ -98,7 +104,7 @@ def test_outputs_equal_the_original(case, jit):
         )
 
 
-@pytest.mark.parametrize("jit", [None, False, True], ids=["eager", "graph", "xla"])
+@pytest.mark.parametrize("jit", JIT)
 def test_outputs_equal_the_original_with_batch_statistics(case, jit):
     pset, golden = case
     names = [key for key in golden if key.startswith("train_mode_")]
@@ -152,7 +158,7 @@ def golden_classifier(file):
     return original.from_state_dict(state_dict(file), network, **sizes)
 
 
-@pytest.mark.parametrize("jit", [None, False, True], ids=["eager", "graph", "xla"])
+@pytest.mark.parametrize("jit", JIT)
 @pytest.mark.parametrize("file", CLASSIFIERS)
 def test_classifiers_equal_the_original(file, jit):
     model = golden_classifier(file)

@@ -10,6 +10,11 @@ import tensorflow as tf
 import lps_tf as lps
 from lps_tf.networks import classifiers
 
+# The coarser half precision in the fast tests, the finer one in the slow ones.
+PRECISIONS = [
+    pytest.param("mixed_bfloat16"),
+    pytest.param("mixed_float16", marks=pytest.mark.slow),
+]
 # The golden tests have all five levels.
 UNET = {
     "channels": (4, 6, 8),
@@ -79,7 +84,7 @@ def test_an_image_comes_out_the_same_in_any_batch(name):
         np.testing.assert_allclose(pset.perturb(x[:n], u[:n]), images[:n], atol=1e-5)
 
 
-@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("name", SETS)
 def test_half_precision_is_close_and_float32_where_it_matters(name, precision):
     full = new_set(name)
@@ -223,12 +228,13 @@ def test_unets_have_as_many_levels_as_they_are_given(levels):
     u = pset.encode(x, x)
     assert u.shape == (2, 2 * levels) and pset.perturb(x, u).shape == x.shape
     assert segmenter(x).shape == (*x.shape[:3], 3)
+    assert classifiers.Unet(1, sizes["channels"])(x).shape == (*x.shape[:3], 1)
     with pytest.raises(ValueError, match=f"halves its images {levels - 1} times"):
         segmenter(x[:, 1:])
 
 
 def test_unets_without_matching_levels_are_refused():
-    with pytest.raises(ValueError, match="equally many levels.*latents"):
+    with pytest.raises(ValueError, match="one entry per level.*latents"):
         lps.PerturbationSet.from_network("mi_unet", **{**UNET, "latents": (3, 2)})
     with pytest.raises(ValueError, match=r"at least two levels.*\(4,\)"):
         classifiers.Unet(3, (4,))
@@ -264,7 +270,7 @@ def test_a_classifier_gives_the_same_logits_in_any_batch_and_under_xla(name):
     np.testing.assert_allclose(compiled(x, training=False), logits, atol=1e-4)
 
 
-@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_a_classifiers_logits_are_float32_in_half_precision(name, precision):
     full, shape = new_classifier(name)
