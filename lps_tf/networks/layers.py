@@ -9,7 +9,6 @@ import numpy as np
 import tensorflow as tf
 
 from lps_tf.networks.xla_cpu import convolutions, on_cpu
-from lps_tf.networks.xla_cpu.sums import channel_sum, scale_shift
 
 T = TypeVar("T", bound=Callable)
 #: Shape of a tensor: an integer for each axis, or None where it is not known.
@@ -82,7 +81,7 @@ def scaled_tanh(x: tf.Tensor) -> tf.Tensor:
 
 @register
 class BatchNorm(keras.layers.BatchNormalization):
-    """Keras's batch norm of maps with its sums as matrix products, fast under XLA.
+    """Batch norm of maps, whose statistics replicas share.
 
     Means and variances stay float32 under mixed precision. Under a distribution
     strategy each replica normalises with its own, and the moving ones are their mean;
@@ -107,18 +106,14 @@ class BatchNorm(keras.layers.BatchNormalization):
         x = tf.cast(inputs, tf.float32)
         mean, variance = self.moving_mean.value, self.moving_variance.value
         if training and self.trainable:
-            count = tf.cast(tf.reduce_prod(tf.shape(x)[:-1]), tf.float32)
-            mean = channel_sum(x) / count
-            # The mean is where this is least: its derivative there is zero.
-            centred = x - tf.stop_gradient(mean)
-            variance = channel_sum(tf.square(centred)) / count
+            mean, variance = tf.nn.moments(x, (0, 1, 2))  # (channels,)
             for moving, new in (
                 (self.moving_mean, mean),
                 (self.moving_variance, variance),
             ):
                 moving.assign(moving * self.momentum + new * (1 - self.momentum))
         scale = self.gamma.value * tf.math.rsqrt(variance + self.epsilon)
-        y = scale_shift(x, scale, self.beta.value - mean * scale)
+        y = x * scale + (self.beta.value - mean * scale)
         return tf.cast(y, self.compute_dtype)
 
 

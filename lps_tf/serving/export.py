@@ -106,7 +106,7 @@ def _input_shape(model: keras.Model) -> tuple[int | None, ...]:
     """(height, width, channels) that a model takes, None where any size will do."""
     # A subclass of keras.Model has no static shape; it has kept that of its first call.
     built = (model.get_build_config() or {}).get("input_shape")
-    shape = tuple(built or getattr(model, "input_shape", ()))
+    shape = tuple(getattr(model, "input_shape", None) or built or ())
     return shape[1:] if len(shape) == 4 else (None, None, None)
 
 

@@ -185,6 +185,7 @@ def assert_close(found, expected, **tolerance):
     np.testing.assert_allclose(found, expected, **tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SETS)
 def test_peer_sets_equal_the_original(name):
     model, golden = peer_set(name)
@@ -212,6 +213,7 @@ PEER_CLASSIFIERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PEER_CLASSIFIERS)
 def test_peer_classifiers_equal_the_original(name):
     pytest.importorskip("torch")

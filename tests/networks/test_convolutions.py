@@ -7,8 +7,8 @@ import tensorflow as tf
 from lps_tf.networks import classifiers
 from lps_tf.networks.xla_cpu import convolutions
 
-# (channels, filters) of every way there is, and numbers on both sides of its limits.
-SIZES = [(1, 5), (7, 3), (40, 16), (16, 40), (64, 64), (70, 65), (20, 24)]
+# (channels, filters) of every algorithm, and on both sides of its limits.
+SIZES = [(40, 16), (16, 40), (64, 64), (70, 65), (20, 24)]
 
 
 def normal(shape, seed):
@@ -32,7 +32,7 @@ def assert_close(found, expected):
     np.testing.assert_allclose(found, expected, atol=3e-5 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("size", [(4, 4), (9, 14), (3, 1)])
+@pytest.mark.parametrize("size", [(9, 14), (3, 1)])
 @pytest.mark.parametrize(("channels", "filters"), SIZES)
 def test_results_and_gradients_are_the_librarys(channels, filters, size):
     x = normal((2, *size, channels), 0)
@@ -46,7 +46,7 @@ def test_results_and_gradients_are_the_librarys(channels, filters, size):
             assert_close(ours, theirs)
 
 
-@pytest.mark.parametrize(("channels", "filters"), [(1, 5), (7, 3), (40, 16), (64, 64)])
+@pytest.mark.parametrize(("channels", "filters"), [(40, 16), (64, 64)])
 def test_sizes_need_not_be_known(channels, filters):
     kernel = normal((3, 3, channels, filters), 1)
     spec = tf.TensorSpec([None, None, None, channels])
@@ -58,9 +58,8 @@ def test_sizes_need_not_be_known(channels, filters):
         assert_close(convolve(x), library(x, kernel))
 
 
-@pytest.mark.parametrize(("channels", "filters"), [(1, 5), (7, 3), (40, 16)])
-def test_kernels_may_have_other_sides(channels, filters):
-    kernel, x = normal((5, 5, channels, filters), 1), normal((2, 6, 7, channels), 0)
+def test_kernels_may_have_other_sides():
+    kernel, x = normal((5, 5, 40, 16), 1), normal((2, 6, 7, 40), 0)
     assert_close(convolutions.same(x, kernel), library(x, kernel))
 
 
@@ -71,7 +70,7 @@ def operations(function):
 
 def test_only_what_xla_compiles_has_them():
     # What is exported may run anywhere, and is left to the library.
-    model = classifiers.wide_resnet((8, 8, 3), depth=10, width=1)
+    model = classifiers.wide_resnet((8, 8, 3), depth=10, width=2)
     model(tf.zeros((2, 8, 8, 3)))
     plain = operations(tf.function(lambda x: model(x)))
     compiled = operations(tf.function(lambda x: model(x), jit_compile=True))

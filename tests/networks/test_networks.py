@@ -295,7 +295,9 @@ def test_a_classifier_reloads_from_its_file(name, tmp_path):
     assert again.output_shape == model.output_shape
 
 
-@pytest.mark.parametrize("size", [(33, 47), (66, 94), (40, 17)])
+@pytest.mark.parametrize(
+    "size", [(33, 47), pytest.param((40, 17), marks=pytest.mark.slow)]
+)
 def test_the_segmenter_takes_any_size_and_exports(size, tmp_path):
     model, _ = new_classifier("unet")
     weights = model.get_weights()
