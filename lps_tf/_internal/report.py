@@ -7,7 +7,7 @@ import types
 import typing
 import zlib
 from abc import ABC, abstractmethod
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from lps_tf._internal import files
 Kind = typing.TypeVar("Kind", bound="Report")
 
 
+@dataclass(frozen=True)
 class Report(ABC):
     """A frozen dataclass of results, with one interface for all of them.
 

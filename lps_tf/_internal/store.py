@@ -13,7 +13,7 @@ from lps_tf._internal import files
 
 # What reading a file raises that was cut short, by a full disk or a power failure.
 _DAMAGED = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
-_FINGERPRINT = "fingerprint"
+_SETTINGS, _FINGERPRINT = "settings.json", "fingerprint"
 
 
 class Store:
@@ -67,8 +67,9 @@ class Store:
     def claim(self) -> None:
         """Makes the folder have these settings, before its first result."""
         self._check()
-        if self.directory is not None and not self._settings_file.exists():
-            files.write_json(self._settings_file, self.settings)
+        path = self.path(_SETTINGS)
+        if path is not None and not path.exists():
+            files.write_json(path, self.settings)
 
     def read_json(self, name: str) -> Any:
         """A result of JSON; None if it is not there, or damaged."""
@@ -126,30 +127,28 @@ class Store:
         """Writes a result of arrays by name; see `read_arrays`."""
         if self.directory is None:
             return
+        content: dict[str, Any] = dict(arrays)
         if inputs is not None:
-            arrays = {**arrays, _FINGERPRINT: inputs}
+            content[_FINGERPRINT] = inputs
         self.claim()
         files.atomically(
             self.directory / name,
-            lambda temporary: np.savez_compressed(temporary, **arrays),
+            lambda temporary: np.savez_compressed(temporary, **content),
         )
 
-    @property
-    def _settings_file(self) -> Path:
-        return self.directory / "settings.json"
-
     def _written(self) -> dict:
-        if self.directory is None or not self._settings_file.exists():
+        path = self.path(_SETTINGS)
+        if path is None or not path.exists():
             raise ValueError(
-                f"{self.directory} holds no results: it has no settings.json. Name a "
+                f"{self.directory} holds no results: it has no {_SETTINGS}. Name a "
                 "folder that results were written to."
             )
-        return json.loads(self._settings_file.read_text())
+        return json.loads(path.read_text())
 
     def _check(self) -> None:
         if self.directory is None or not self.directory.is_dir():
             return
-        if self._settings_file.exists():
+        if (self.directory / _SETTINGS).exists():
             Store(self.directory, None, self._remedy).require(self.settings)
         # Hidden files are those that another process is about to write.
         elif any(not path.name.startswith(".") for path in self.directory.iterdir()):

@@ -27,7 +27,7 @@ class Blocks:
     ARRAYS = ("index", "labels", "prediction", "radius", "p_lower", "samples")
 
     def __init__(self, directory: str | Path, settings: dict | None = None):
-        self._store = Store(directory, settings)
+        self._store, self._directory = Store(directory, settings), Path(directory)
         self.settings = self._store.settings
         self.require = self._store.require
 
@@ -54,7 +54,7 @@ class Blocks:
 
     def path(self, k: int) -> Path:
         """The file of block k."""
-        return self._store.path(_name(k))
+        return self._directory / _name(k)
 
     def write(self, k: int, arrays: dict[str, np.ndarray]) -> None:
         """Writes block k, as a whole or not at all."""
@@ -63,9 +63,9 @@ class Blocks:
     def read(self, k: int) -> dict[str, np.ndarray] | None:
         """Block k, None if it is not there or damaged."""
         block = self._store.read_arrays(_name(k))
-        whole = block is not None and set(self.ARRAYS) <= set(block)
-        whole = whole and np.array_equal(block["index"], self.index(k))
-        return block if whole else None
+        if block is None or not set(self.ARRAYS) <= set(block):
+            return None
+        return block if np.array_equal(block["index"], self.index(k)) else None
 
 
 def _name(k: int) -> str:

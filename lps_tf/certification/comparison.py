@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from lps_tf._internal.report import Report
 from lps_tf.certification.report import (
     CertificationReport,
+    Radii,
     certified_curves,
     fine_radii,
 )
@@ -62,7 +63,7 @@ class Comparison(Report):
 
 
 def compare(
-    reports: Mapping[str, CertificationReport], radii: Sequence[float] | None = None
+    reports: Mapping[str, CertificationReport], radii: Radii | None = None
 ) -> Comparison:
     """Compares certifications of the same images, such as those of several sigmas.
 
@@ -90,11 +91,11 @@ def compare(
             )
     if radii is None:
         radii = max(reports.values(), key=lambda r: r.largest_radius).radii
-    radii = np.asarray(radii, np.float64)
-    accuracy = {name: r.certified_accuracy(radii) for name, r in reports.items()}
+    asked = np.asarray(radii, np.float64)
+    accuracy = {name: r.certified_accuracy(asked) for name, r in reports.items()}
     top = np.max(list(accuracy.values()), 0)
     best = [
         tuple(n for n, values in accuracy.items() if values[i] == top[i] > 0)
-        for i in range(len(radii))
+        for i in range(len(asked))
     ]
-    return Comparison(reports, radii, accuracy, best)
+    return Comparison(reports, asked, accuracy, best)

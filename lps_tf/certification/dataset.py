@@ -1,10 +1,11 @@
 """Certifying a data set block by block, by one process or by several."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -14,6 +15,9 @@ from lps_tf._version import __version__
 from lps_tf.certification.blocks import Blocks
 from lps_tf.certification.report import CertificationReport
 from lps_tf.certification.smoothing import SmoothedClassifier
+
+#: Images and labels.
+Batch = tuple[np.ndarray, np.ndarray]
 
 
 def certify_dataset(
@@ -75,63 +79,70 @@ def certify_dataset(
     limit = None if limit is None else checks.count("limit", limit)
     number, shards = (1, 1) if shard is None else _checked_shard(*shard)
 
-    def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def batches() -> Iterator[Batch]:
         return _batches(smoothed.classifier, data, size, limit, ignore_class)
 
     digests = [_digests(x, y) for x, y in batches()]
     if not digests:
         raise ValueError("There are no images: the data set is empty.")
-    each = [digest for block in digests for digest in block]
-    settings = {
-        "sigma": smoothed.sigma,
-        "seed": int(smoothed.seed),
-        "correction": smoothed.correction,
+    options: dict[str, Any] = {
         "n0": checks.count("n0", n0),
         "n": checks.count("n", n),
         "alpha": checks.probability("alpha", alpha),
         "target_radius": None if target_radius is None else float(target_radius),
         "share": None if share is None else float(share),
-        "classifier": files.digest(*smoothed.classifier.get_weights()),
-        "perturbation_set": smoothed.perturbation_set.digest(),
-        "data": hashlib.blake2b("".join(each).encode(), digest_size=16).hexdigest(),
-        "images": len(each),
-        "images_per_file": size,
-        "version": __version__,
     }
+    settings = {**_settings(smoothed, digests), **options, "images_per_file": size}
     blocks = Blocks(directory, settings)
     mine = range(number - 1, blocks.count, shards)
     if not mine:
         raise ValueError(
-            f"Shard {number}/{shards} has nothing to do: {len(each)} images, "
+            f"Shard {number}/{shards} has nothing to do: {settings['images']} images, "
             f"{size} a file, are divided among at most {len(digests)} shards. "
             "Take fewer shards or fewer images a file."
         )
     missing = [k for k in mine if blocks.read(k) is None]
-    numbered = enumerate(batches())
-    for k in progress(missing, f"certify, {size} images each", verbose):
-        x, y = next((batch for i, batch in numbered if i == k), (None, None))
-        if x is None or _digests(x, y) != digests[k]:
-            raise ValueError(
-                "The data set gives other images when it is read again, so that their "
-                "indices mean nothing. Turn off what shuffles or augments it."
-            )
+    bar = progress(missing, f"certify, {size} images each", verbose)
+    for k, x, y in _read_again(batches(), digests, bar):
         index = blocks.index(k)
-        found = smoothed.certify(
-            x,
-            n0,
-            n,
-            alpha,
-            target_radius=target_radius,
-            share=share,
-            index=index,
-            verbose=False,
-        )
+        found = smoothed.certify(x, index=index, verbose=False, **options)
         arrays = {name: np.asarray(value) for name, value in found._asdict().items()}
         del arrays["alpha"]
         # Only now: what `certify` refuses must leave no settings behind.
         blocks.claim(None if shard is None else shards)
         blocks.write(k, {"index": index, "labels": y, **arrays})
     return CertificationReport.load(directory)
+
+
+def _settings(smoothed: SmoothedClassifier, digests: list[list[str]]) -> dict[str, Any]:
+    """What certificates depend on, beside the options of `certify`."""
+    classifier: keras.Model = smoothed.classifier
+    each = [digest for block in digests for digest in block]
+    return {
+        "sigma": smoothed.sigma,
+        "seed": int(smoothed.seed),
+        "correction": smoothed.correction,
+        "classifier": files.digest(*classifier.get_weights()),
+        "perturbation_set": smoothed.perturbation_set.digest(),
+        "data": hashlib.blake2b("".join(each).encode(), digest_size=16).hexdigest(),
+        "images": len(each),
+        "version": __version__,
+    }
+
+
+def _read_again(
+    batches: Iterator[Batch], digests: list[list[str]], wanted: Iterable[int]
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """The wanted blocks by number, sure to be those that the digests are of."""
+    numbered = enumerate(batches)
+    for k in wanted:
+        batch = next((batch for i, batch in numbered if i == k), None)
+        if batch is None or _digests(*batch) != digests[k]:
+            raise ValueError(
+                "The data set gives other images when it is read again, so that their "
+                "indices mean nothing. Turn off what shuffles or augments it."
+            )
+        yield k, *batch
 
 
 def merge(directories: Sequence[str | Path], output: str | Path) -> CertificationReport:
@@ -157,12 +168,12 @@ def merge(directories: Sequence[str | Path], output: str | Path) -> Certificatio
     settings = sources[0].settings
     for source in sources[1:]:
         source.require(settings)
-    paths = {}
+    paths: dict[int, Path] = {}
     for k in range(sources[0].count):
-        found = [(source.path(k), source.read(k)) for source in sources]
-        found = [(path, block) for path, block in found if block is not None]
+        both = [(source.path(k), source.read(k)) for source in sources]
+        found = [(path, block) for path, block in both if block is not None]
         for path, block in found[1:]:
-            _require_equal(*found[0], path, block)
+            _require_equal(found[0], (path, block))
         if found:
             paths[k] = found[0][0]
     missing = [k for k in range(sources[0].count) if k not in paths]
@@ -207,12 +218,14 @@ def _batches(
     size: int,
     limit: int | None,
     ignore_class: int | None,
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+) -> Iterator[Batch]:
     """Blocks of at most `size` images with labels that suit: float32, int64."""
+    pairs: Iterable[tuple[Any, Any]]
     if isinstance(data, tf.data.Dataset):
-        pairs = iter(data.rebatch(size))
+        pairs = data.rebatch(size)
     else:
-        pairs = _slices(*data, size)
+        x, y = data
+        pairs = _slices(x, y, size)
     left, shape = limit, None
     for x, y in pairs:
         x, y = checks.images("x", x[:left]), y[:left]
@@ -238,8 +251,10 @@ def _digests(x: np.ndarray, y: np.ndarray) -> list[str]:
     return [files.digest(*pair) for pair in zip(x, y, strict=True)]
 
 
-def _require_equal(path: Path, block: dict, other_path: Path, other: dict) -> None:
-    if any(not np.array_equal(block[name], other[name]) for name in Blocks.ARRAYS):
+def _require_equal(one: tuple[Path, dict], other: tuple[Path, dict]) -> None:
+    """Raises ValueError unless two files hold the same block."""
+    (path, block), (other_path, other_block) = one, other
+    if any(not np.array_equal(block[k], other_block[k]) for k in Blocks.ARRAYS):
         raise ValueError(
             f"{path} and {other_path} have different certificates of the same images. "
             "Certify them again in one folder, and leave out the other."

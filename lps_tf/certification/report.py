@@ -14,6 +14,9 @@ from lps_tf._internal.report import Report
 from lps_tf.certification.blocks import Blocks
 from lps_tf.certification.smoothing import ABSTAIN
 
+#: Certified radii to ask for, in standardised latent units.
+Radii = Sequence[float] | np.ndarray
+
 _STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1)))
 
 
@@ -55,8 +58,8 @@ class CertificationReport(Report):
         if Path(path).is_file():
             return super().load(path)
         blocks = Blocks(path)
-        there = [blocks.read(k) for k in range(blocks.count)]
-        there = [block for block in there if block is not None]
+        read = (blocks.read(k) for k in range(blocks.count))
+        there = [block for block in read if block is not None]
         if not there:
             raise ValueError(f"No image is certified in {path} yet.")
         names = ("index", "labels", "prediction", "radius", "samples")
@@ -119,7 +122,7 @@ class CertificationReport(Report):
         largest = self.largest_radius
         return np.linspace(0, largest, 11) if largest > 0 else np.zeros(1)
 
-    def certified_accuracy(self, radii: Sequence[float] | None = None) -> np.ndarray:
+    def certified_accuracy(self, radii: Radii | None = None) -> np.ndarray:
         """Rate of predictions that are correct and certified up to each radius.
 
         Args:
@@ -128,12 +131,12 @@ class CertificationReport(Report):
         Returns:
             Rates, float64 of the shape of the radii; at radius 0 the accuracy.
         """
-        radii = np.asarray(self.radii if radii is None else radii, np.float64)
+        asked = np.asarray(self.radii if radii is None else radii, np.float64)
         certified = np.sort(self.radius[self.correct])
-        beyond = len(certified) - np.searchsorted(certified, radii, side="left")
+        beyond = len(certified) - np.searchsorted(certified, asked, side="left")
         return beyond / max(self.valid.sum(), 1)
 
-    def certified_mean_iou(self, radii: Sequence[float] | None = None) -> np.ndarray:
+    def certified_mean_iou(self, radii: Radii | None = None) -> np.ndarray:
         """The least mean IoU that any perturbation up to each radius may leave.
 
         Pixels certified up to the radius keep their class; the others may take any,
@@ -157,8 +160,8 @@ class CertificationReport(Report):
                 "A mean IoU needs labels that are maps. "
                 f"Received: labels of shape {self.labels.shape}"
             )
-        radii = self.radii if radii is None else radii
-        return np.array([self._least_mean_iou(radius) for radius in radii])
+        asked = self.radii if radii is None else radii
+        return np.array([self._least_mean_iou(radius) for radius in asked])
 
     def _least_mean_iou(self, radius: float) -> float:
         valid, sure = self.valid, (self.radius >= radius) & (self.prediction != ABSTAIN)
@@ -197,27 +200,27 @@ class CertificationReport(Report):
             )
         return "\n".join(lines)
 
-    def _curves(self, radii: Sequence[float]) -> dict[str, np.ndarray]:
+    def _curves(self, radii: Radii) -> dict[str, np.ndarray]:
         curves = {"certified accuracy": self.certified_accuracy(radii)}
         if self.segmentation:
             curves["certified mean IoU"] = self.certified_mean_iou(radii)
         return curves
 
-    def to_dict(self, radii: Sequence[float] | None = None) -> dict[str, Any]:
+    def to_dict(self, radii: Radii | None = None) -> dict[str, Any]:
         """The rates and curves by name.
 
         Args:
             radii: Radii of the curves, in standardised latent units; default `radii`.
         """
-        radii = np.asarray(self.radii if radii is None else radii, np.float64)
-        curves = self._curves(radii).items()
+        asked = np.asarray(self.radii if radii is None else radii, np.float64)
+        curves = self._curves(asked).items()
         return {
             "images": self.images,
             "accuracy": self.accuracy,
             "abstained": self.abstained,
             "average_certified_radius": self.acr,
             "mean_samples": self.mean_samples,
-            "radii": radii.tolist(),
+            "radii": asked.tolist(),
             **{k.lower().replace(" ", "_"): v.tolist() for k, v in curves},
             "settings": self.settings,
         }
@@ -239,7 +242,7 @@ def fine_radii(largest: float) -> np.ndarray:
 
 
 def certified_curves(
-    radii: Sequence[float], lines: Mapping[str, Any], ylabel: str = "certified accuracy"
+    radii: Radii, lines: Mapping[str, Any], ylabel: str = "certified accuracy"
 ) -> Figure:
     """A picture of rates over the radius, told apart by colour and line style."""
     figure = Figure(figsize=(5, 3.2), layout="constrained")

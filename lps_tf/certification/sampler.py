@@ -214,31 +214,32 @@ class CertificationTask:
         if self._rule is None:
             self.done = self._recorded == len(self._blocks)
         elif not selects.all():
-            self._estimate([b.used for b in blocks], counts, ~selects)
+            used = np.array([block.used for block in blocks], np.int32)
+            self._estimate(self._rule, used[~selects], counts[~selects])
 
-    def _estimate(self, used: list[int], counts: np.ndarray, mine: np.ndarray) -> None:
-        """Takes in those blocks of a device batch that are `mine`: of estimation."""
+    def _estimate(
+        self, rule: StoppingRule, used: np.ndarray, counts: np.ndarray
+    ) -> None:
+        """Takes in blocks of estimation: used samples (blocks,), and their counts."""
         # (blocks, ..., 1): of each pixel the class that selection has chosen. All of
         # its blocks came before.
         chosen = self.counts.argmax(-1)[None, ..., None]
         successes = np.take_along_axis(counts, chosen, -1)[..., 0]
-        successes, lengths = successes[mine], np.array(used, np.int32)[mine]
-        before = self.estimate or first_estimate(self._rule, successes.shape[1:])
+        before = self.estimate or first_estimate(rule, successes.shape[1:])
         now = before._replace(
             successes=before.successes + successes.sum(0, dtype=np.int32),
-            num_samples=before.num_samples + lengths.sum(dtype=np.int32),
+            num_samples=before.num_samples + used.sum(dtype=np.int32),
         )
         if now.num_samples >= before.next_check:
             # Filled up to a full batch, so that it is one graph.
-            missing = self._sampler.num_blocks - len(lengths)
+            missing = self._sampler.num_blocks - len(used)
             rest = [(0, 0)] * (successes.ndim - 1)
             successes = np.pad(successes, [(0, missing), *rest])
-            lengths = np.pad(lengths, (0, missing))
-            now = advance_compiled(self._rule, before, successes, lengths)
+            used = np.pad(used, (0, missing))
+            now = advance_compiled(rule, before, successes, used)
         # As arrays, which are faster to add up block by block.
-        self.estimate = tf.nest.map_structure(np.asarray, now)
-        self._needed = int(self.estimate.next_check)
-        self.done = bool(self.estimate.stop)
+        self.estimate = now = tf.nest.map_structure(np.asarray, now)
+        self._needed, self.done = int(now.next_check), bool(now.stop)
 
 
 class NoiseSampler(Fixed):

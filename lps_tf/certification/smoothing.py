@@ -225,25 +225,21 @@ class SmoothedClassifier(Fixed):
 
         def finish(task: CertificationTask) -> tuple:
             estimate = task.estimate
+            assert estimate is not None, "the task is not done"
             radius = estimate.radius
             prediction = np.where(radius > 0, task.counts.argmax(-1), ABSTAIN)
             return prediction, radius, estimate.p_lower, n0 + int(estimate.num_samples)
 
         rows = self._run("certify", images, index, n0, rule, finish, verbose)
         _warn_unless(rule.enough, rule.n, rows[0][0])
-        columns = (np.stack(column) for column in zip(*rows, strict=True))
-        return Certificate(*columns, rule.alpha)
+        prediction, radius, p_lower, samples = map(np.stack, zip(*rows, strict=True))
+        return Certificate(prediction, radius, p_lower, samples, rule.alpha)
 
     def _rule(
         self, n: int, alpha: float, target_radius: float | None, share: float | None
     ) -> FixedSamples | TargetRadius | RelativeGain:
         """The stopping rule of one of the three ways of `certify`, checked."""
-        common = (
-            self.sigma,
-            checks.count("n", n),
-            checks.probability("alpha", alpha),
-            self.correction,
-        )
+        n, alpha = checks.count("n", n), checks.probability("alpha", alpha)
         if target_radius is not None and share is not None:
             raise ValueError(
                 "Either `target_radius` or `share` can be given, not both. Received: "
@@ -252,11 +248,13 @@ class SmoothedClassifier(Fixed):
         # As tensors: another value is not another graph.
         if target_radius is not None:
             target_radius = checks.positive("target_radius", target_radius)
-            return TargetRadius(*common, tf.constant(target_radius, tf.float64))
+            target = tf.constant(target_radius, tf.float64)
+            return TargetRadius(self.sigma, n, alpha, self.correction, target)
         if share is not None:
             share = checks.probability("share", share)
-            return RelativeGain(*common, tf.constant(share, tf.float64))
-        return FixedSamples(*common)
+            gain = tf.constant(share, tf.float64)
+            return RelativeGain(self.sigma, n, alpha, self.correction, gain)
+        return FixedSamples(self.sigma, n, alpha, self.correction)
 
     def _run(
         self,

@@ -19,6 +19,7 @@ from lps_tf.certification.stopping import (
 from lps_tf.robustness.classifier import RobustClassifier
 from lps_tf.sets import latent
 from lps_tf.sets.perturbation_set import PerturbationSet
+from lps_tf.sets.protocol import LatentSet
 
 _FLOAT, _DOUBLE = tf.TensorSpec((), tf.float32), tf.TensorSpec((), tf.float64)
 _INT = tf.TensorSpec((), tf.int32)
@@ -74,7 +75,8 @@ def export(
             stack.enter_context(model.uncompiled())
             _add_perturbation_set(archive, model)
         elif smoothed:
-            stack.enter_context(model.perturbation_set.uncompiled())
+            if isinstance(model.perturbation_set, PerturbationSet):
+                stack.enter_context(model.perturbation_set.uncompiled())
             _add_smoothed(archive, model)
         elif isinstance(model, keras.Model) and model.built:
             _add_classifier(archive, model)
@@ -114,7 +116,7 @@ def _named(spec: tf.TensorSpec, name: str) -> tf.TensorSpec:
     return tf.TensorSpec(spec.shape, spec.dtype, name)
 
 
-def _images(pset: PerturbationSet, name: str) -> tf.TensorSpec:
+def _images(pset: LatentSet, name: str) -> tf.TensorSpec:
     return tf.TensorSpec((None, *pset.image_shape), tf.float32, name)
 
 
@@ -146,45 +148,43 @@ def _add_perturbation_set(
     archive.add_endpoint("radius", lambda: tf.constant(radius), [])
 
 
-def _add_smoothed(
-    archive: keras.export.ExportArchive, smoothed: SmoothedClassifier
-) -> None:
-    x = _images(smoothed.perturbation_set, "x")
-    alpha, seed = _named(_DOUBLE, "alpha"), _named(_INT, "seed")
+class _Smoothed:
+    """The endpoints of a smoothed classifier; graph code.
+
+    Args:
+        smoothed: Smoothed classifier.
+    """
+
+    def __init__(self, smoothed: SmoothedClassifier):
+        self.smoothed = smoothed
+        self._fixed = smoothed.sigma, smoothed.correction
 
     def predict(
-        x: tf.Tensor, n: tf.Tensor, alpha: tf.Tensor, seed: tf.Tensor
+        self, x: tf.Tensor, n: tf.Tensor, alpha: tf.Tensor, seed: tf.Tensor
     ) -> tf.Tensor:
+        """Classes, -1 where it abstains."""
         n, alpha = _count("n", n), _probability("alpha", alpha)
         return tf.map_fn(
-            lambda i: smoothed.predict_one(x[i : i + 1], n, alpha, seed, i),
+            lambda i: self.smoothed.predict_one(x[i : i + 1], n, alpha, seed, i),
             tf.range(tf.shape(x)[0]),
             fn_output_signature=tf.int64,
         )
 
-    def certified(
-        x: tf.Tensor, n0: tf.Tensor, seed: tf.Tensor, rule: StoppingRule
-    ) -> dict[str, tf.Tensor]:
-        n0 = _count("n0", n0)
-        columns = tf.map_fn(
-            lambda i: smoothed.certify_one(x[i : i + 1], n0, rule, seed, i),
-            tf.range(tf.shape(x)[0]),
-            fn_output_signature=(tf.int64, tf.float64, tf.float64, tf.int32),
-        )
-        names = ("prediction", "radius", "p_lower", "samples")
-        return dict(zip(names, columns, strict=True))
-
-    def common(n: tf.Tensor, alpha: tf.Tensor) -> tuple:
-        """What every rule is made of."""
-        checked = _count("n", n), _probability("alpha", alpha)
-        return smoothed.sigma, *checked, smoothed.correction
-
     def certify(
-        x: tf.Tensor, n0: tf.Tensor, n: tf.Tensor, alpha: tf.Tensor, seed: tf.Tensor
+        self,
+        x: tf.Tensor,
+        n0: tf.Tensor,
+        n: tf.Tensor,
+        alpha: tf.Tensor,
+        seed: tf.Tensor,
     ) -> dict[str, tf.Tensor]:
-        return certified(x, n0, seed, FixedSamples(*common(n, alpha)))
+        """Certificates with a fixed number of samples."""
+        n, alpha = _count("n", n), _probability("alpha", alpha)
+        sigma, correction = self._fixed
+        return self._certified(x, n0, seed, FixedSamples(sigma, n, alpha, correction))
 
     def certify_target(
+        self,
         x: tf.Tensor,
         target_radius: tf.Tensor,
         n0: tf.Tensor,
@@ -192,11 +192,16 @@ def _add_smoothed(
         alpha: tf.Tensor,
         seed: tf.Tensor,
     ) -> dict[str, tf.Tensor]:
+        """Certificates of a radius, yes or no."""
         message = "`target_radius` must be positive. Received:"
         radius = _require(target_radius, target_radius > 0, message)
-        return certified(x, n0, seed, TargetRadius(*common(n, alpha), radius))
+        n, alpha = _count("n", n), _probability("alpha", alpha)
+        sigma, correction = self._fixed
+        rule = TargetRadius(sigma, n, alpha, correction, radius)
+        return self._certified(x, n0, seed, rule)
 
     def certify_share(
+        self,
         x: tf.Tensor,
         share: tf.Tensor,
         n0: tf.Tensor,
@@ -204,15 +209,41 @@ def _add_smoothed(
         alpha: tf.Tensor,
         seed: tf.Tensor,
     ) -> dict[str, tf.Tensor]:
+        """Certificates until more samples would add less than a share."""
         share = _probability("share", share)
-        return certified(x, n0, seed, RelativeGain(*common(n, alpha), share))
+        n, alpha = _count("n", n), _probability("alpha", alpha)
+        sigma, correction = self._fixed
+        rule = RelativeGain(sigma, n, alpha, correction, share)
+        return self._certified(x, n0, seed, rule)
 
+    def _certified(
+        self, x: tf.Tensor, n0: tf.Tensor, seed: tf.Tensor, rule: StoppingRule
+    ) -> dict[str, tf.Tensor]:
+        n0 = _count("n0", n0)
+        # Image by image, so that the loop of one stops whenever its rule does.
+        columns = tf.map_fn(
+            lambda i: self.smoothed.certify_one(x[i : i + 1], n0, rule, seed, i),
+            tf.range(tf.shape(x)[0]),
+            fn_output_signature=(tf.int64, tf.float64, tf.float64, tf.int32),
+        )
+        names = ("prediction", "radius", "p_lower", "samples")
+        return dict(zip(names, columns, strict=True))
+
+
+def _add_smoothed(
+    archive: keras.export.ExportArchive, smoothed: SmoothedClassifier
+) -> None:
+    x = _images(smoothed.perturbation_set, "x")
+    alpha, seed = _named(_DOUBLE, "alpha"), _named(_INT, "seed")
     numbers = [_named(_INT, "n0"), _named(_INT, "n"), alpha, seed]
-    target_radius, share = _named(_DOUBLE, "target_radius"), _named(_DOUBLE, "share")
-    archive.add_endpoint("predict", predict, [x, *numbers[1:]])
-    archive.add_endpoint("certify", certify, [x, *numbers])
-    archive.add_endpoint("certify_target", certify_target, [x, target_radius, *numbers])
-    archive.add_endpoint("certify_share", certify_share, [x, share, *numbers])
+    target, share = _named(_DOUBLE, "target_radius"), _named(_DOUBLE, "share")
+    endpoints = _Smoothed(smoothed)
+    archive.add_endpoint("predict", endpoints.predict, [x, *numbers[1:]])
+    archive.add_endpoint("certify", endpoints.certify, [x, *numbers])
+    archive.add_endpoint(
+        "certify_target", endpoints.certify_target, [x, target, *numbers]
+    )
+    archive.add_endpoint("certify_share", endpoints.certify_share, [x, share, *numbers])
 
 
 def _require(value: tf.Tensor, condition: tf.Tensor, message: str) -> tf.Tensor:

@@ -18,6 +18,8 @@ from lps_tf.sets.perturbation_set import PerturbationSet
 #: An original layer's name, and the layer of ours that holds it; two layers share
 #: one whose input is [x, latent].
 Assignment = tuple[str, Any]
+#: Turns a tensor of the original into variables of ours and their values.
+Split = Callable[[np.ndarray], list[tuple[Any, np.ndarray]]]
 
 # What the original trained on decides what a dense layer's size means.
 _SETS = {
@@ -27,7 +29,7 @@ _SETS = {
     "mnist_fc": (28, 28, 1),
     "mnist_stn": (42, 42, 1),
 }
-_CLASSIFIERS = {
+_CLASSIFIERS: dict[str, Callable[..., keras.Model]] = {
     "classifier_mnist_conv": classifiers.mnist_conv,
     "classifier_wide_resnet": classifiers.wide_resnet,
     "segmenter_unet": classifiers.Unet,
@@ -39,23 +41,23 @@ NETWORKS = (*_SETS, *_CLASSIFIERS)
 def load_checkpoint(
     path: str | Path, network: str, **sizes: Any
 ) -> PerturbationSet | keras.Model:
-    """A perturbation set or a classifier from a checkpoint file of the original.
+    """Reads a perturbation set or a classifier from a checkpoint of the original.
 
     The file is read as tensors only: one that holds code does not get to run it.
 
     Args:
-        path: a file that the original wrote with `torch.save`: a state dict, or a
+        path: File that the original wrote with `torch.save`: a state dict, or a
             dict that has one as "model_state_dict".
-        network: as in `from_state_dict`.
-        **sizes: of the network, if not the paper's.
+        network: Name of the network, as in `from_state_dict`.
+        **sizes: Sizes of the network, if not the paper's.
 
     Returns:
         The model, built; a set is without a radius: the original keeps none.
 
     Raises:
-        ImportError: if PyTorch is not installed.
-        FileNotFoundError: if there is no such file.
-        ValueError: if the file is not such a checkpoint, or not of this network.
+        ImportError: If PyTorch is not installed.
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is not such a checkpoint, or not of this network.
     """
     _require_known(network)
     path = Path(path)
@@ -95,20 +97,20 @@ def load_checkpoint(
 def from_state_dict(
     state: Mapping[str, Any], network: str, **sizes: Any
 ) -> PerturbationSet | keras.Model:
-    """A perturbation set or a classifier with the original's weights.
+    """Makes a perturbation set or a classifier with the original's weights.
 
     Args:
-        state: the original's parameter names to arrays, in PyTorch's layout; the
+        state: The original's parameter names to arrays, in PyTorch's layout; the
             "module." that DataParallel puts into names is understood.
-        network: of a set, its name as of `PerturbationSet.from_network`; or
+        network: Name of a set's network, as in `PerturbationSet.from_network`; or
             "classifier_mnist_conv", "classifier_wide_resnet", "segmenter_unet".
-        **sizes: of the network, if not the paper's.
+        **sizes: Sizes of the network, if not the paper's.
 
     Returns:
         The model, built; a set is without a radius.
 
     Raises:
-        ValueError: unless every tensor is used exactly once: the message lists what
+        ValueError: Unless every tensor is used exactly once: the message lists what
             is missing, unexpected or of the wrong shape.
     """
     _require_known(network)
@@ -145,39 +147,15 @@ def _assign(state: dict[str, np.ndarray], layers: Iterator[Assignment]) -> None:
     # A counter of batches, which no output depends on.
     rest = {k: v for k, v in state.items() if not k.endswith(".num_batches_tracked")}
     missing, wrong, found = [], [], []
-
-    def take(name: str, shape: tuple[int, ...]) -> np.ndarray | None:
-        if name not in rest:
-            missing.append(name)
-            return None
-        value = rest.pop(name)
-        if value.shape != shape:
-            wrong.append(f"{name}: {value.shape} instead of {shape}")
-            return None
-        return value
-
     for name, layer in layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            names = {
-                "weight": layer.gamma,
-                "bias": layer.beta,
-                "running_mean": layer.moving_mean,
-                "running_var": layer.moving_variance,
-            }
-            for suffix, variable in names.items():
-                value = take(f"{name}.{suffix}", tuple(variable.shape))
-                found.append((variable, value))
-            continue
-        parts = layer if isinstance(layer, tuple) else (layer,)
-        inputs = [part.kernel.shape[-2] for part in parts]
-        *window, _, outputs = parts[0].kernel.shape
-        kernel = take(f"{name}.weight", (outputs, sum(inputs), *window))
-        if kernel is not None:  # from (out, in, ...) to (..., in, out)
-            kernel = np.moveaxis(kernel, (0, 1), (-1, -2))
-            kernels = np.split(kernel, np.cumsum(inputs)[:-1], axis=-2)
-            found += [(p.kernel, k) for p, k in zip(parts, kernels, strict=True)]
-        if parts[0].use_bias:
-            found.append((parts[0].bias, take(f"{name}.bias", (outputs,))))
+        for tensor, shape, split in _tensors(layer):
+            value = rest.pop(f"{name}.{tensor}", None)
+            if value is None:
+                missing.append(f"{name}.{tensor}")
+            elif value.shape != shape:
+                wrong.append(f"{name}.{tensor}: {value.shape} instead of {shape}")
+            else:
+                found += split(value)
     problems = {
         "missing": missing,
         "unexpected": sorted(rest),
@@ -191,6 +169,36 @@ def _assign(state: dict[str, np.ndarray], layers: Iterator[Assignment]) -> None:
         )
     for variable, value in found:
         variable.assign(value)
+
+
+def _tensors(layer: Any) -> Iterator[tuple[str, tuple[int, ...], Split]]:
+    """Name, shape and use of each tensor that the original keeps for a layer."""
+    if isinstance(layer, keras.layers.BatchNormalization):
+        for suffix, variable in {
+            "weight": layer.gamma,
+            "bias": layer.beta,
+            "running_mean": layer.moving_mean,
+            "running_var": layer.moving_variance,
+        }.items():
+            yield suffix, tuple(variable.shape), _whole(variable)
+        return
+    parts = layer if isinstance(layer, tuple) else (layer,)
+    inputs = [part.kernel.shape[-2] for part in parts]
+    *window, _, outputs = parts[0].kernel.shape
+
+    def kernels(value: np.ndarray) -> list[tuple[Any, np.ndarray]]:
+        # (out, in, ...) -> (..., in, out), and the inputs to each of the parts
+        value = np.moveaxis(value, (0, 1), (-1, -2))
+        divided = np.split(value, np.cumsum(inputs)[:-1], axis=-2)
+        return [(p.kernel, k) for p, k in zip(parts, divided, strict=True)]
+
+    yield "weight", (outputs, sum(inputs), *window), kernels
+    if parts[0].use_bias:
+        yield "bias", (outputs,), _whole(parts[0].bias)
+
+
+def _whole(variable: keras.Variable) -> Split:
+    return lambda value: [(variable, value)]
 
 
 def _encoders(pset: PerturbationSet) -> Iterator[tuple[str, Any]]:

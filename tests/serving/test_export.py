@@ -62,15 +62,24 @@ class Subclassed(keras.Model):
         return self.dense(self.flatten(x))
 
 
-def test_a_subclassed_classifier_of_one_logit(tiny_set, images, tmp_path):
+@pytest.fixture
+def subclassed():
     keras.utils.set_random_seed(2)
-    model = Subclassed()
-    z = model(images).numpy()
-    lps.export(model, tmp_path / "model")
+    return Subclassed()
+
+
+def test_a_subclassed_classifier_of_one_logit(subclassed, images, tmp_path):
+    z = subclassed(images).numpy()
+    lps.export(subclassed, tmp_path / "model")
     loaded = tf.saved_model.load(tmp_path / "model")
     logits = loaded.serve(images[:2]).numpy()
     np.testing.assert_allclose(logits, np.stack([0 * z, z], 1)[:2, :, 0], atol=1e-6)
-    smooth = lps.SmoothedClassifier(model, tiny_set, 0.1, batch_size=20)
+
+
+@pytest.mark.slow
+def test_a_subclassed_smoothed_classifier(subclassed, tiny_set, images, tmp_path):
+    subclassed(images)
+    smooth = lps.SmoothedClassifier(subclassed, tiny_set, 0.1, batch_size=20)
     loaded = tf.saved_model.load(lps.export(smooth, tmp_path / "smooth"))
     ours = smooth.predict(images, n=40, alpha=0.01, verbose=False)
     np.testing.assert_array_equal(loaded.predict(images, 40, ALPHA, 0), ours)
@@ -108,6 +117,7 @@ def certified(smooth, loaded, images, target):
     yield loaded.certify_share(images, double, 30, 900, ALPHA, 0), ours
 
 
+@pytest.mark.essential
 def test_smoothed_classifier_certifies_in_the_graph(smooth, saved_smooth, images):
     loaded = tf.saved_model.load(saved_smooth)
     samples = []
