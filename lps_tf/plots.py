@@ -76,9 +76,9 @@ def show(figure: Figure, caption: str, alt: str) -> None:
     """Displays a figure in a notebook.
 
     Args:
-        figure: to display.
-        caption: what to see in it; Markdown, below it.
-        alt: what it shows, for readers who cannot see it.
+        figure: Figure to display.
+        caption: What to see in it, in Markdown.
+        alt: What it shows, for readers who cannot see it.
     """
     from IPython.display import Image, Markdown, display
 

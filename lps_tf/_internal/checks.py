@@ -35,7 +35,7 @@ def images(name: str, value: Any) -> tf.Tensor:
     Symbolic tensors (inside a graph) are checked for rank and dtype only.
 
     Raises:
-        ValueError: unless the batch is not empty, of rank 4, of a float dtype, free
+        ValueError: Unless the batch is not empty, of rank 4, of a float dtype, free
             of NaN and inside [0, 1].
     """
     value = value if tf.is_tensor(value) else np.asarray(value)
@@ -159,11 +159,11 @@ def pair_dataset(data: Any, y: Any = None) -> Any:
     """Checks pairs of images (x, x_perturbed); returns what `fit` should iterate.
 
     Args:
-        data: a tf.data.Dataset of batches of pairs, or the array x.
-        y: the array x_perturbed if `data` is an array.
+        data: Batches of pairs as a tf.data.Dataset, or the array x.
+        y: The array x_perturbed if `data` is an array.
 
     Raises:
-        ValueError: if they are not pairs of equal float images in [0, 1].
+        ValueError: If they are not pairs of equal float images in [0, 1].
     """
     if not isinstance(data, tf.data.Dataset):
         if y is not None:

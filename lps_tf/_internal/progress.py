@@ -54,7 +54,7 @@ class EpochBar(keras.callbacks.Callback):
     """One line of progress for all epochs of a `fit`, instead of one each.
 
     Args:
-        epochs: how many there are.
+        epochs: Number of epochs.
     """
 
     def __init__(self, epochs: int):

@@ -36,8 +36,8 @@ def affine_sample(
         table: `neighbour_table` of the images.
         matrices: (batch, transforms, 2, 3): output coordinates (x, y, 1) to the
             input coordinates (x, y) to read.
-        height: rows of the images.
-        width: columns of the images.
+        height: Rows of the output.
+        width: Columns of the output.
 
     Returns:
         (batch, height, width, transforms * channels).

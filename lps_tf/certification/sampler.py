@@ -87,7 +87,7 @@ def advance(
 
     Args:
         rule: When to stop.
-        estimate: Of the blocks before.
+        estimate: Estimate from the blocks before.
         successes: Successes of each block, int32 (blocks, ...).
         used: How many samples of each block count, int32 (blocks,); 0 adds nothing.
     """

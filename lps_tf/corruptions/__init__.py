@@ -159,7 +159,7 @@ def corrupt_tensor(
 
     Raises:
         ValueError: For an unknown name or severity, or tensors of another rank.
-        InvalidArgumentError: Of TensorFlow, where `corrupt` refuses the values.
+        InvalidArgumentError: TensorFlow's, where `corrupt` refuses the values.
     """
     import tensorflow as tf
 

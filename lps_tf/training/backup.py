@@ -17,8 +17,8 @@ class State:
     """Weights, optimizer, random generators and logs, in a file whole or not there.
 
     Args:
-        model: built, and compiled with an optimizer that is built.
-        path: of the file, whose name ends with .npz.
+        model: Model, built and compiled with a built optimizer.
+        path: Path of the file, whose name ends with .npz.
     """
 
     def __init__(self, model: keras.Model, path: str | Path):
@@ -42,7 +42,7 @@ class State:
             The number of finished epochs, and their logs.
 
         Raises:
-            ValueError: if it is the state of another model or optimizer.
+            ValueError: If it is the state of another model or optimizer.
         """
         if not self._path.exists():
             return 0, {}
@@ -74,8 +74,8 @@ class Backup(keras.callbacks.Callback):
         pset.fit(pairs, epochs=20, callbacks=[Backup("runs/digits")])
 
     Args:
-        directory: where the file `state.npz` is kept.
-        keep: whether it stays when training has ended, for what is still to be done
+        directory: Directory where the file `state.npz` is kept.
+        keep: Whether it stays when training has ended, for what is still to be done
             with the model.
     """
 

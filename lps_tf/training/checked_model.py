@@ -26,7 +26,7 @@ class CheckedModel(keras.Model):
         """Sets what depends on the length of a training; `fit` calls it.
 
         Args:
-            batches: of all epochs together, infinite if nobody knows.
+            batches: Batches of all epochs together, infinite if unknown.
         """
 
     def begin_epoch(self, epoch: int) -> None:
@@ -39,7 +39,7 @@ class CheckedModel(keras.Model):
         """Prepares for `fit`, as `keras.Model.compile`.
 
         Raises:
-            ValueError: for what Keras cannot do on several replicas.
+            ValueError: For what Keras cannot do on several replicas.
         """
         asked = {
             "jit_compile": kwargs.get("jit_compile") is True,
@@ -91,7 +91,7 @@ class CheckedModel(keras.Model):
         """Loads weights, as `keras.Model.load_weights`; all of them or none.
 
         Raises:
-            ValueError: for a file of another network or other sizes.
+            ValueError: For a file of another network or other sizes.
         """
         before = self.get_weights()
         try:

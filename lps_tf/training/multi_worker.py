@@ -87,21 +87,21 @@ def fit(
     the random draws, of which each replica has its own.
 
     Args:
-        model: a PerturbationSet or RobustClassifier, built and compiled in the scope
+        model: A PerturbationSet or RobustClassifier, built and compiled in the scope
             of the strategy. XLA is not used.
-        train: batches for `train_step`, at least one example for each replica.
-        validation_data: batches to evaluate on after each epoch.
-        epochs: passes over the data.
-        directory: where the state is kept after each epoch, for a later call with the
+        train: Batches for `train_step`, at least one example for each replica.
+        validation_data: Batches to evaluate on after each epoch.
+        epochs: Passes over the data.
+        directory: Where the state is kept after each epoch, for a later call with the
             same arguments to go on from; all machines have to see it. None for no
             state. The data has to be made anew for that call.
-        verbose: whether the chief prints a line an epoch.
+        verbose: Whether the chief prints a line an epoch.
 
     Returns:
         What Keras's `History.history` would be.
 
     Raises:
-        ValueError: for data that `model.fit` would refuse, or a directory that is
+        ValueError: For data that `model.fit` would refuse, or a directory that is
             not the same for all machines or has the state of another model.
     """
     strategy = model.distribute_strategy

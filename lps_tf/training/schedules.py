@@ -21,12 +21,12 @@ class PiecewiseLinear(keras.optimizers.schedules.LearningRateSchedule):
         PiecewiseLinear([0, 40, 100], [0, 8e-4, 0], steps_per_epoch=461)
 
     Args:
-        epochs: increasing epochs, at least one.
-        values: the value at each of them.
-        steps_per_epoch: batches in an epoch; only a learning rate needs it.
+        epochs: Increasing epochs, at least one.
+        values: Value at each of these epochs.
+        steps_per_epoch: Batches in an epoch; only a learning rate needs it.
 
     Raises:
-        ValueError: if epochs do not increase or the lengths differ.
+        ValueError: If epochs do not increase or the lengths differ.
     """
 
     def __init__(
