@@ -238,6 +238,7 @@ def ramps(shape):
     return ramps.astype(np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SETS)
 def test_a_training_step_is_the_same_on_both_sides(name, monkeypatch):
     """The same weights, batch and noise give the same loss and the same gradients."""
