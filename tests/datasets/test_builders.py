@@ -14,6 +14,7 @@ from tests.datasets.test_lighting import FOLDERS, write_scene
 pytestmark = pytest.mark.filterwarnings("ignore:.*scenes of Multi-Illumination are in")
 
 
+@pytest.mark.slow
 class MultiIlluminationTest(tfds.testing.DatasetBuilderTestCase):
     DATASET_CLASS = mi.MultiIllumination
     BUILDER_CONFIG_NAMES_TO_TEST = ["mip5"]

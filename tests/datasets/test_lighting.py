@@ -171,6 +171,7 @@ def test_lights_are_in_order(data_dir):
     assert agreement(x, y) > 0.85 and agreement(versions[0], y) > 0.85
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mip", "size"), [(4, (250, 375)), (3, (500, 750))])
 def test_other_sizes_and_scenes_side_by_side(published, tmp_path, mip, size):
     for folder in FOLDERS[1:]:
@@ -189,6 +190,7 @@ def test_other_sizes_and_scenes_side_by_side(published, tmp_path, mip, size):
 # How it is read.
 
 
+@pytest.mark.slow
 def test_an_image_and_its_labels_are_cropped_and_flipped_together(data_dir):
     data = multi_illumination(5, batch_size=1, data_dir=data_dir)
     still = multi_illumination(5, batch_size=1, data_dir=data_dir, augment=False)
@@ -383,6 +385,7 @@ def test_a_broken_scene_is_named_and_leaves_nothing(
     assert is_empty(tmp_path / "tfds")
 
 
+@pytest.mark.slow
 def test_an_interrupted_rendering_leaves_nothing_and_can_be_repeated(
     tmp_path, monkeypatch
 ):

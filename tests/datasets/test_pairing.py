@@ -39,9 +39,9 @@ def names(data):
     ],
 )
 def test_a_strategy_draws_each_of_its_pairs_alike(strategy, first, second):
-    data = pairing.PAIRINGS[strategy](groups(), seed=1).repeat(60)
+    data = pairing.PAIRINGS[strategy](groups(), seed=1).repeat(30)
     found = names(data)
-    assert len(found) == 60 * IMAGES
+    assert len(found) == 30 * IMAGES
     assert all(a[0] == b[0] for a, b in found)  # two versions of one image
     allowed = {(a, b) for a in first for b in second if a != b}
     counts = collections.Counter((a[1], b[1]) for a, b in found)
@@ -96,7 +96,7 @@ def test_crop_and_flip_moves_all_parts_by_the_same_whole_pixels(mode):
     labels = np.int32(image[..., :1] * 100 + image[..., 1:])
     move = crop_and_flip(3, mode=mode)
     seen = set()
-    for i in range(300):
+    for i in range(150):
         moved, moved_labels = move(tf.constant([i, 0]), image, labels)
         assert moved.shape == image.shape and moved_labels.shape == labels.shape
         together = np.int32(moved[..., :1] * 100 + moved[..., 1:])
@@ -111,7 +111,7 @@ def test_crop_and_flip_moves_all_parts_by_the_same_whole_pixels(mode):
         np.testing.assert_array_equal(view, expected)
         seen.add((down, right, turned))
     assert {d for d, _, _ in seen} == set(range(7)) == {r for _, r, _ in seen}
-    assert len(seen) > 80  # of 98
+    assert len(seen) > 60  # of 98
 
 
 def test_without_padding_and_flip_nothing_moves():
