@@ -124,9 +124,8 @@ def _demo(options: argparse.Namespace) -> None:
     _start_tensorflow()
     from lps_tf.experiments import demo
 
-    settings = demo.QUICK if options.quick else demo.FULL
     output = options.output or ("runs/demo_quick" if options.quick else "runs/demo")
-    demo.run(output, settings, options.fresh)
+    demo.run(output, "quick" if options.quick else "laptop", options.fresh)
     print(f"\nReport: {output}/report.html")
 
 

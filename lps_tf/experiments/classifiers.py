@@ -13,14 +13,14 @@ from lps_tf import certification, robustness
 from lps_tf.datasets import PairData
 from lps_tf.experiments import training
 from lps_tf.experiments.settings import ClassifierSettings, Radius
-from lps_tf.experiments.stages import Run
+from lps_tf.experiments.stages import Stages
 from lps_tf.experiments.training import MODEL
 from lps_tf.networks import classifiers
 from lps_tf.training import multi_worker
 
 
 def run_classifier(
-    run: Run,
+    run: Stages,
     settings: ClassifierSettings,
     data: Callable[[], PairData],
     before: Path,
@@ -29,12 +29,12 @@ def run_classifier(
     """Trains, attacks, certifies and exports a classifier, as far as it is not done.
 
     Args:
-        run: the folder.
-        settings: of the experiment.
-        data: gives the data, when they are needed.
-        before: folder of the experiment that has learned the perturbation set.
-        strategy: the devices to train on; only the chief of several machines goes on
-            from there.
+        run: Folder of the experiment.
+        settings: Settings of the experiment.
+        data: Function that gives the data, when they are needed.
+        before: Folder of the experiment that has learned the perturbation set.
+        strategy: Devices to train on; only the chief of several machines goes on from
+            there.
 
     Returns:
         The results, for metrics.json.
@@ -68,12 +68,12 @@ def run_classifier(
             metrics=["accuracy", "mean_iou"] if segments else ["accuracy"],
         )
         pset = perturbation_set()
-        numbers = {
+        resolved = {
             "radius": _radius(pset, s.radius),
             "radii": [_radius(pset, radius) for radius in s.radii],
             "sigma": sigma(s, pset),
         }
-        return {"data": data().name, "in numbers": numbers, **learned}
+        return {"data": data().name, "resolved": resolved, **learned}
 
     trained = run.stage("train", train)
     if not multi_worker.is_chief(strategy):
@@ -90,9 +90,9 @@ def run_classifier(
             keras.models.load_model(run / MODEL),
             data(),
             attack,
-            trained["in numbers"]["radii"],
+            trained["resolved"]["radii"],
             directory=run / "evaluation",
-            limit=s.test_images,
+            limit=s.limit,
             verbose=run.verbose,
         )
         report.plot(run / "pictures" / "robustness.png")
@@ -114,7 +114,7 @@ def run_classifier(
         return lps.SmoothedClassifier(
             keras.models.load_model(run / MODEL),
             perturbation_set(),
-            trained["in numbers"]["sigma"],
+            trained["resolved"]["sigma"],
             seed=s.seed,
         )
 
@@ -126,7 +126,7 @@ def run_classifier(
             n0=s.n0,
             n=s.n,
             alpha=s.alpha,
-            limit=s.test_images,
+            limit=s.limit,
             verbose=run.verbose,
         )
         report.plot(run / "pictures")
@@ -165,7 +165,7 @@ def optimizer(settings: ClassifierSettings) -> Callable:
 def perturbation(
     settings: ClassifierSettings, pset: lps.PerturbationSet
 ) -> Callable | None:
-    """What it is trained on, of images as the data give them."""
+    """What perturbs the images that it is trained on; None for images as they are."""
     s, radius = settings, _radius(pset, settings.radius)
     if s.training == "augmentation":
         return lps.LatentAugmentation(pset, radius=radius, seed=s.seed)
@@ -173,8 +173,8 @@ def perturbation(
         return lps.LatentPGD(
             pset,
             radius=radius,
-            steps=s.train_steps,
-            relative_step=s.train_step,
+            steps=s.attack_steps,
+            relative_step=s.attack_relative_step,
             seed=s.seed,
         )
     if s.training == "smoothing":
@@ -183,11 +183,11 @@ def perturbation(
 
 
 def sigma(settings: ClassifierSettings, pset: lps.PerturbationSet) -> float | None:
-    """Of the noise; see `ClassifierSettings`."""
+    """Standard deviation of the noise; see `ClassifierSettings`."""
     s = settings
     if not isinstance(s.sigma, str):
         return s.sigma
-    # If all of n draws agree, the lower bound of Clopper and Pearson is
+    # If all of n samples agree, the lower bound of Clopper and Pearson is
     # alpha^(1/n), and the radius sigma times the normal quantile of that.
     most = norm.ppf(s.alpha ** (1 / s.n))
     return float(_radius(pset, s.sigma) / most)

@@ -4,7 +4,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import keras
 import numpy as np
 import tensorflow as tf
@@ -13,10 +12,11 @@ import lps_tf as lps
 from lps_tf._internal import files
 from lps_tf._version import __version__
 from lps_tf.datasets import PairData
-from lps_tf.experiments.report import STAND_INS
+from lps_tf.experiments.report import STAND_INS, is_total, render
 
-#: How many test images go with a model, and to how many draws a smoothed one is held.
-EXAMPLES, DRAWS = 8, 100
+#: Number of test images that go with a model, and of the noise samples that certify
+#: them.
+EXAMPLES, NUM_SAMPLES = 8, 100
 
 
 def publish(
@@ -25,11 +25,11 @@ def publish(
     """Writes a folder with a SavedModel, card.json, README.md and examples.npz.
 
     Args:
-        metrics: of the experiment, what metrics.json holds.
-        model: that it has trained.
-        data: of the experiment.
-        source: its SavedModel.
-        path: of the folder; one that is there is replaced.
+        metrics: Results of the experiment, as in its metrics.json.
+        model: Model that it has trained.
+        data: Data of the experiment.
+        source: Folder of its SavedModel.
+        path: Folder to write; one that is there is replaced.
 
     Returns:
         The folder.
@@ -50,13 +50,7 @@ def publish(
             "megabytes": _megabytes(temporary),
         }
         files.write_json(temporary / "card.json", card)
-        environment = jinja2.Environment(
-            loader=jinja2.PackageLoader("lps_tf.experiments"),
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        text = environment.get_template("card.md").render(c=card)
-        files.write_text(temporary / "README.md", text)
+        files.write_text(temporary / "README.md", render("card.md", c=card))
 
     return files.atomically(path, write)
 
@@ -69,10 +63,10 @@ def check(loaded: Any, arrays: dict[str, np.ndarray], metrics: dict) -> dict:
         error = np.square(loaded.perturb(x, u).numpy() - y).mean()
         return {"encoder_ae": float(error), "pair_mse": float(np.square(x - y).mean())}
     if "certified" in metrics:
-        found = loaded.certify(x, DRAWS // 10, DRAWS, 0.05, 0)
-        right = found["prediction"].numpy() == y
+        found = loaded.certify(x, NUM_SAMPLES // 10, NUM_SAMPLES, 0.05, 0)
+        correct = found["prediction"].numpy() == y
         return {
-            "certified_accuracy": float(right.mean()),
+            "certified_accuracy": float(correct.mean()),
             "mean_radius": float(found["radius"].numpy().mean()),
         }
     return {"accuracy": float((loaded.serve(x).numpy().argmax(-1) == y).mean())}
@@ -113,22 +107,17 @@ def _card(metrics: dict) -> dict:
             "metrics": {name: metrics["quality"][name] for name in measures},
         }
     rows = metrics["robustness"]["rows"]
-    found = {name: row["accuracy"] for name, row in rows.items() if _is_total(name)}
+    found = {name: row["accuracy"] for name, row in rows.items() if is_total(name)}
     card["metrics"] = {"test images": rows["clean"]["n"], **found}
     card["trained"] = settings["training"]
-    card["radius"] = metrics["in numbers"]["radius"]
+    card["radius"] = metrics["resolved"]["radius"]
     if "certified" in metrics:
         certified = metrics["certified"]
         names = ("images", "accuracy", "abstained", "average_certified_radius")
-        card["sigma"] = metrics["in numbers"]["sigma"]
+        card["sigma"] = metrics["resolved"]["sigma"]
         card["metrics"]["certified"] = {name: certified[name] for name in names}
         card["metrics"]["certified"] |= {k: settings[k] for k in ("n0", "n", "alpha")}
     return card
-
-
-def _is_total(row: str) -> bool:
-    kind, _, which = row.partition("/")
-    return kind in ("clean", "attack") or which in ("mean", "worst")
 
 
 def _signatures(loaded: Any) -> dict[str, dict]:

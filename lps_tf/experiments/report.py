@@ -1,8 +1,10 @@
-"""The page that shows what came of an experiment."""
+"""The page of one experiment, or of several that belong together."""
 
 import base64
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from matplotlib.figure import Figure
@@ -10,9 +12,8 @@ from matplotlib.figure import Figure
 from lps_tf import plots
 from lps_tf._version import __version__
 from lps_tf.experiments.settings import TRAININGS
-from lps_tf.experiments.stages import Run
-from lps_tf.experiments.table import EXPERIMENTS
-from lps_tf.experiments.training import read_log
+from lps_tf.experiments.table import find
+from lps_tf.experiments.training import LOG, read_log
 
 #: What data that need no download stand in for.
 STAND_INS = {
@@ -23,31 +24,78 @@ STAND_INS = {
 }
 
 
-def page(run: Run | Path, metrics: dict) -> str:
+def page(experiments: Mapping[str, tuple[Path, dict]], title: str, **facts: Any) -> str:
     """A self-contained page of HTML.
 
+    Several classifiers are compared in one table, and their training is left to pages
+    of their own.
+
     Args:
-        run: the folder, with its log and pictures.
-        metrics: what metrics.json holds.
+        experiments: Folder and metrics.json of each experiment by name, sets first.
+        title: Title of the page.
+        **facts: Further values for the template.
     """
-    experiment = EXPERIMENTS[metrics["experiment"]]
-    figures = {
-        path.stem: path.read_bytes()
-        for path in sorted((run / "pictures").glob("*.png"))
+    sections = [_section(*experiment) for experiment in experiments.values()]
+    attacked = {
+        section["m"]["about"].split(", ", 1)[1]: _attacked(section["m"])
+        for section in sections
+        if "robustness" in section["m"]
     }
-    figures["training"] = plots.png(_training_curves(read_log(run / "log.csv")))
-    paper = dataclasses.asdict(experiment.paper)
+    if len(attacked) > 1:
+        figure = plots.curves(
+            list(next(iter(attacked.values()))),
+            {name: list(found.values()) for name, found in attacked.items()},
+            "radius of the latent attack",
+            "accuracy",
+        )
+        facts["attacked"] = _encoded(plots.png(figure))
+    return render(
+        "report.html", title=title, sections=sections, version=__version__, **facts
+    )
+
+
+def render(template: str, **values: Any) -> str:
+    """A template of the experiments, filled in."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("lps_tf.experiments"), autoescape=True
+        loader=jinja2.PackageLoader("lps_tf.experiments"),
+        autoescape=template.endswith(".html"),
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    return environment.get_template("experiment.html").render(
-        m=metrics,
-        training=TRAININGS.get(metrics["settings"].get("training")),
-        stands_in=STAND_INS.get(metrics["settings"]["data"]),
-        settings={k: (v, paper[k]) for k, v in metrics["settings"].items()},
-        pictures={k: base64.b64encode(v).decode() for k, v in figures.items()},
-        version=__version__,
-    )
+    environment.tests["total"] = is_total
+    return environment.get_template(template).render(**values)
+
+
+def is_total(row: str) -> bool:
+    """Whether a row of a robustness report sums up others, or stands for itself."""
+    kind, _, which = row.partition("/")
+    return kind in ("clean", "attack") or which in ("mean", "worst")
+
+
+def _section(folder: Path, metrics: dict) -> dict[str, Any]:
+    """What the template needs of one experiment."""
+    figures = {p.stem: p.read_bytes() for p in sorted((folder / "pictures").iterdir())}
+    figures["training"] = plots.png(_training_curves(read_log(folder / LOG)))
+    settings = metrics["settings"]
+    paper = dataclasses.asdict(find(metrics["experiment"]).paper)
+    return {
+        "m": metrics,
+        "training": TRAININGS.get(settings.get("training")),
+        "stands_in": STAND_INS.get(settings["data"]),
+        "settings": {name: (value, paper[name]) for name, value in settings.items()},
+        "pictures": {name: _encoded(content) for name, content in figures.items()},
+    }
+
+
+def _encoded(picture: bytes) -> str:
+    return base64.b64encode(picture).decode()
+
+
+def _attacked(metrics: dict) -> dict[float, float]:
+    """Accuracy by the radius of the attack."""
+    rows = metrics["robustness"]["rows"]
+    attacks = [row["accuracy"] for name, row in rows.items() if "attack/" in name]
+    return dict(zip(metrics["resolved"]["radii"], attacks, strict=True))
 
 
 def _training_curves(log: dict[str, list[tuple[int, float]]]) -> Figure:

@@ -21,7 +21,7 @@ from lps_tf.experiments.settings import (
     SetSettings,
     changed,
 )
-from lps_tf.experiments.stages import Run
+from lps_tf.experiments.stages import Stages
 from lps_tf.experiments.table import find
 from lps_tf.training import multi_worker
 
@@ -43,13 +43,13 @@ def run(
     lands beside it, and is run only once for all that need it.
 
     Args:
-        name: of the experiment, one of `EXPERIMENTS`.
-        scale: "paper", "laptop" or "quick".
-        output: folder of all experiments of one scale, default runs/`scale`.
-        data_dir: where data sets are kept, default that of TensorFlow Datasets.
-        fresh: whether to start over; what it builds on stays.
-        changes: settings that are to differ, by name, such as {"optimizer": "adam"}.
-        verbose: whether to show progress and results.
+        name: Name of the experiment, one of `EXPERIMENTS`.
+        scale: One of "paper", "laptop" and "quick".
+        output: Folder of all experiments of one scale, default runs/`scale`.
+        data_dir: Folder of the data sets, default that of TensorFlow Datasets.
+        fresh: Whether to start over; what it builds on stays.
+        changes: Settings that are to differ, by name, such as {"optimizer": "adam"}.
+        verbose: Whether to show progress and results.
 
     Returns:
         What metrics.json holds; nothing on a machine that is not the chief.
@@ -76,13 +76,13 @@ def publish(
     """Runs an experiment, if it has not been, and makes its model one to give away.
 
     Args:
-        name: of the experiment.
-        scale: see `run`.
-        output: see `run`.
-        directory: where a folder of the experiment's name is written, with "-" for
-            "/": a SavedModel that needs TensorFlow alone, card.json, README.md, and a
-            few examples with what the model achieves on them.
-        data_dir: see `run`.
+        name: Name of the experiment.
+        scale: Scale, as for `run`.
+        output: Folder of all experiments of the scale, as for `run`.
+        directory: Folder in which one of the experiment's name is written, with "-"
+            for "/": a SavedModel that needs TensorFlow alone, card.json, README.md,
+            and a few examples with what the model achieves on them.
+        data_dir: Folder of the data sets, as for `run`.
 
     Returns:
         The folder.
@@ -109,8 +109,8 @@ def load_model(name: str, output: str | Path) -> keras.Model:
     """What an experiment has trained: a PerturbationSet, a classifier or segmenter.
 
     Args:
-        name: of the experiment.
-        output: of `run`.
+        name: Name of the experiment.
+        output: Folder that `run` was given.
 
     Raises:
         FileNotFoundError: if it has not been run.
@@ -137,12 +137,13 @@ def _run(
     settings = changed(experiment.settings(scale), **changes)
     chief = multi_worker.is_chief(strategy)
     # First, because it refuses a folder of other settings.
-    folder = Run(
+    folder = Stages(
         output / name, _settings(name, scale, settings), fresh, verbose, not chief
     )
     predecessor = settings.predecessor
     if predecessor is not None:
-        _run(predecessor, scale, output, data_dir, False, {}, verbose, strategy)
+        shown = verbose and not (output / predecessor / "metrics.json").exists()
+        _run(predecessor, scale, output, data_dir, False, {}, shown, strategy)
     # Until here the chief may write what the others are going to read.
     multi_worker.wait_for_all(strategy)
     folder.console.rule(f"{name}, {scale} scale")
@@ -166,7 +167,9 @@ def _run(
     }
     written = files.write_json(folder / "metrics.json", metrics)
     metrics = json.loads(written.read_text())
-    files.write_text(folder / "report.html", page(folder, metrics))
+    files.write_text(
+        folder / "report.html", page({name: (folder.directory, metrics)}, title=name)
+    )
     return metrics
 
 

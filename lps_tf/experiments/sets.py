@@ -12,14 +12,14 @@ from lps_tf._internal import files
 from lps_tf.datasets import PairData
 from lps_tf.experiments import training
 from lps_tf.experiments.settings import SetSettings
-from lps_tf.experiments.stages import Run
+from lps_tf.experiments.stages import Stages
 from lps_tf.experiments.training import MODEL
 from lps_tf.training import multi_worker
 from lps_tf.training.schedules import PiecewiseLinear
 
 
 def run_set(
-    run: Run,
+    run: Stages,
     settings: SetSettings,
     data: Callable[[], PairData],
     before: Path | None,
@@ -28,12 +28,12 @@ def run_set(
     """Learns, calibrates, measures and exports a set, as far as it is not done.
 
     Args:
-        run: the folder.
-        settings: of the experiment.
-        data: gives the data, when they are needed.
-        before: folder of the experiment whose weights are the start.
-        strategy: the devices to train on; only the chief of several machines goes on
-            from there.
+        run: Folder of the experiment.
+        settings: Settings of the experiment.
+        data: Function that gives the data, when they are needed.
+        before: Folder of the experiment whose weights training starts from.
+        strategy: Devices to train on; only the chief of several machines goes on from
+            there.
 
     Returns:
         The results, for metrics.json.
@@ -74,17 +74,18 @@ def run_set(
     def measure() -> dict:
         pset = keras.models.load_model(run / MODEL)
         pairs = data().test_pairs
-        if s.test_batches is not None:
-            # Evenly spaced: neighbours may be of one image.
-            step = max(1, len(pairs) // s.test_batches)
-            pairs = pairs.shard(step, 0).take(s.test_batches)
+        if s.limit is not None:
+            # Batches evenly spaced: neighbours may be of one image.
+            batches = -(-s.limit // s.batch_size)
+            pairs = pairs.shard(max(1, len(pairs) // batches), 0)
+            pairs = pairs.unbatch().take(s.limit).batch(s.batch_size)
         report = lps.quality.evaluate(
             pset,
             pairs,
             radius=s.radius,
             steps=s.steps,
             relative_step=0.05,
-            samples=s.samples,
+            samples=s.num_samples,
             seed=s.seed,
             verbose=run.verbose,
         )

@@ -23,15 +23,15 @@ class Training:
     """What sets and classifiers have in common.
 
     Attributes:
-        data: a function of `lps_tf.datasets`.
-        options: its arguments beyond batch_size and data_dir.
-        batch_size: of training.
-        network: a function of `lps_tf.networks`, of its `classifiers` for a
-            classifier.
-        sizes: its arguments.
-        epochs: of training.
-        learning_rate: its schedule.
-        seed: of the weights, the order and the draws; not of the data's splits.
+        data: Name of a function of `lps_tf.datasets`.
+        options: Arguments of that function beyond batch_size and data_dir.
+        batch_size: Number of examples in a batch of training.
+        network: Name of a network of `PerturbationSet.from_network`, or for a
+            classifier of a function of `lps_tf.networks.classifiers`.
+        sizes: Arguments of the network.
+        epochs: Number of epochs of training.
+        learning_rate: Schedule of the learning rate.
+        seed: Seed of weights, order and random numbers; not of the data's splits.
     """
 
     data: str
@@ -53,16 +53,17 @@ class SetSettings(Training):
     """How a perturbation set is learned and measured.
 
     Attributes:
-        start: the experiment whose weights are the start; None for fresh ones.
-        likelihood: see `lps_tf.likelihoods`.
-        beta: schedule of the weight of the KL term.
-        weight_decay: of Adam. Keras's is decoupled from the gradient, that of
-            PyTorch was not; with the paper's 5e-7 neither shows.
-        radius: of the ball that is measured; None for the calibrated one, the
+        start: Experiment whose weights training starts from; None for fresh ones.
+        likelihood: One of `lps_tf.likelihoods`.
+        beta: Schedule of the weight of the KL term.
+        weight_decay: Weight decay of Adam. Keras's is decoupled from the gradient,
+            that of PyTorch was not; with the paper's 5e-7 neither shows.
+        radius: Radius of the ball that is measured; None for the calibrated one, the
             largest norm of a validation pair.
-        steps: of the attacks that measure it, as long as a twentieth of the radius.
-        samples: of each pair, for the expected approximation error.
-        test_batches: how many of them are measured; None for all.
+        steps: Number of steps of the attacks that measure it, each as long as a
+            twentieth of the radius.
+        num_samples: Samples of each pair, for the expected approximation error.
+        limit: Number of test pairs that are measured, evenly spaced; None for all.
     """
 
     start: str | None = None
@@ -71,8 +72,8 @@ class SetSettings(Training):
     weight_decay: float = 0.0
     radius: float | None = None
     steps: int = 50
-    samples: int = 5
-    test_batches: int | None = None
+    num_samples: int = 5
+    limit: int | None = None
 
     @property
     def predecessor(self) -> str | None:
@@ -85,38 +86,39 @@ class ClassifierSettings(Training):
     """How a classifier or segmenter is trained, attacked and certified.
 
     Attributes:
-        perturbation_set: the experiment that learns its set.
-        training: on what, one of `TRAININGS`.
+        perturbation_set: Experiment that learns the perturbation set.
+        training: What it is trained on, one of `TRAININGS`.
         optimizer: "sgd", with momentum 0.9, or "adam".
-        radius: of the ball that "augmentation", "adversarial" and "mixture" train in.
-        train_steps: of the attack that it is trained with.
-        train_step: their length as a fraction of the radius.
-        clean_fraction: part of each batch of a "mixture" that is not attacked.
-        sigma: of the noise of "smoothing". A quantile gives the sigma for which that
-            quantile is the largest radius that n draws can certify: so the paper's
-            numbers follow from its quantiles.
-        radii: of the attacks that measure it.
+        radius: Radius of the ball that "augmentation", "adversarial" and "mixture"
+            train in.
+        attack_steps: Number of steps of the attack in training.
+        attack_relative_step: Length of these steps as a fraction of the radius.
+        clean_fraction: Share of each batch of a "mixture" that is not attacked.
+        sigma: Standard deviation of the noise of "smoothing". A quantile gives the
+            sigma for which that quantile is the largest radius that n samples can
+            certify: so the paper's values follow from its quantiles.
+        radii: Radii of the attacks that measure it.
         attack: "pgd", with steps as long as a twentieth of the radius, or "apgd",
             which is stronger.
-        steps: of these attacks.
-        test_images: how many are attacked and certified; None for all.
-        n0: draws that choose a smoothed prediction.
-        n: draws that certify it.
-        alpha: probability that a certificate is wrong.
+        steps: Number of steps of these attacks.
+        limit: Number of test images that are attacked and certified; None for all.
+        n0: Noise samples that choose a smoothed prediction.
+        n: Noise samples that certify it.
+        alpha: Probability that a certificate is wrong.
     """
 
     perturbation_set: str
     training: str
     optimizer: str = "sgd"
     radius: Radius | None = None
-    train_steps: int = 7
-    train_step: float = 0.2
+    attack_steps: int = 7
+    attack_relative_step: float = 0.2
     clean_fraction: float = 0.0
     sigma: Radius | None = None
     radii: tuple[Radius, ...]
     attack: str = "pgd"
     steps: int = 50
-    test_images: int | None = None
+    limit: int | None = None
     n0: int = 100
     n: int = 10_000
     alpha: float = 1e-3
@@ -153,12 +155,12 @@ TRAININGS = {
 
 # What "quick" changes in "laptop".
 _QUICK: dict[type, dict[str, Any]] = {
-    SetSettings: {"epochs": 1, "steps": 3, "samples": 1, "test_batches": 1},
+    SetSettings: {"epochs": 1, "steps": 3, "num_samples": 1, "limit": 8},
     ClassifierSettings: {
         "epochs": 1,
-        "train_steps": 2,
+        "attack_steps": 2,
         "steps": 3,
-        "test_images": 4,
+        "limit": 4,
         "n0": 10,
         "n": 100,
     },
@@ -167,8 +169,10 @@ _QUICK_DATA = {
     "photos": {"patches": (24, 4, 4)},
     "scenes": {"train": 8, "val": 2, "test": 2},
 }
-# A U-Net of five levels takes longer to compile than all else.
+# Networks that are large take longer to compile than all else.
 _QUICK_SIZES: dict[str, dict[str, Any]] = {
+    "mnist_stn": {"latent_dim": 8, "transformers": 1, "localisation": (16, 8)},
+    "small_cnn": {"filters": (8,), "units": 16},
     "mi_unet": {"channels": (8, 16), "latents": (8, 4), "pool": ((15, 23), (7, 11))},
     "Unet": {"channels": (8, 16)},
 }
@@ -179,11 +183,11 @@ class Experiment:
     """A row of the paper's tables.
 
     Attributes:
-        about: what it is.
-        paper: the paper's settings.
-        laptop: what differs for a few minutes on a laptop, on data that need no
-            download.
-        published: measures that the paper gives, by the name of ours.
+        about: What it is, in a few words.
+        paper: Settings of the paper.
+        laptop: Settings that differ for a few minutes on a laptop, on data that need
+            no download.
+        published: Measures that the paper gives, by the name of ours.
     """
 
     about: str

@@ -12,15 +12,15 @@ from rich.console import Console
 from lps_tf._internal.store import Store
 
 
-class Run:
+class Stages:
     """Stages whose results are JSON, kept in a folder; finished ones are not redone.
 
     Args:
-        directory: of the results.
-        settings: what the results depend on, as JSON.
-        fresh: whether to throw away what is there.
-        verbose: whether to say what is going on.
-        follows: whether another machine writes the folder, and this one only helps
+        directory: Folder of the results.
+        settings: Settings that the results depend on, as JSON.
+        fresh: Whether to throw away what is there.
+        verbose: Whether to print what is going on.
+        follows: Whether another machine writes the folder, and this one only helps
             with the work.
 
     Raises:

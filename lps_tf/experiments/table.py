@@ -15,7 +15,7 @@ _LINF: dict[str, Any] = {
     "epochs": 20,
     "beta": ((0, 5, 20), (0, 1e-3, 1e-2)),
 }
-_LINF_LAPTOP = {"data": "digits_linf", "epochs": 120, "radius": None, "test_batches": 4}
+_LINF_LAPTOP = {"data": "digits_linf", "epochs": 120, "radius": None, "limit": 512}
 
 # Digits rotated, translated and scaled.
 _RTS: dict[str, Any] = {
@@ -37,7 +37,7 @@ def _rts_laptop(epochs: int) -> dict[str, Any]:
         "epochs": epochs,
         "learning_rate": ((0, 0.4 * epochs, epochs), (0, 1.2e-3, 0)),
         "radius": None,
-        "test_batches": 4,
+        "limit": 512,
     }
 
 
@@ -81,7 +81,7 @@ def _cifar10c(
             # it takes a number of steps, not a share of them, to come to it.
             "beta": ((0, 2, 10), (0, 0.1, 0.1)),
             "radius": None,
-            "test_batches": 16,
+            "limit": 256,
         },
     )
 
@@ -101,7 +101,7 @@ _MI_LAPTOP: dict[str, Any] = {
         "pool": ((31, 46), (15, 23), (7, 11), (3, 5), (3, 5)),
     },
     "radius": None,
-    "test_batches": 8,
+    "limit": 64,
 }
 
 SETS = {
@@ -199,7 +199,7 @@ SETS = {
             "batch_size": 8,
             "epochs": 30,
             "beta": ((0,), (0.25,)),
-            "test_batches": 3,
+            "limit": 24,
         },
         published={
             "encoder_ae": 0.034,
@@ -227,7 +227,7 @@ SETS = {
             "epochs": 16,
             "learning_rate": ((0, 6.4, 16), (1e-5, 1e-4, 0)),
             "beta": ((0,), (2.5,)),
-            "test_batches": 2,
+            "limit": 8,
         },
         published={"pgd_ae": 0.009, "eae": 0.048, "reconstruction_mse": 0.0055},
     ),
@@ -240,7 +240,7 @@ _MI_QUANTILES = {7.35: "50%", 8.81: "75%", 17: "max"}
 
 # Within minutes, nothing is learned against attacks that go through the whole set:
 # those of photographs go a short way from wherever in it they start.
-_ATTACKED_PHOTOS = {"train_steps": 3, "train_step": 0.06}
+_ATTACKED_PHOTOS = {"attack_steps": 3, "attack_relative_step": 0.06}
 # In scenes it is a matter of the ball: noise or attacks of half its radius.
 _SCENES = {"adversarial": {"radius": "50%"}, "smoothing": {"sigma": "50%"}}
 
@@ -360,7 +360,58 @@ CLASSIFIERS = {
     ),
 }
 
-EXPERIMENTS = {**SETS, **CLASSIFIERS}
+
+def _digits(about: str, training: str, **more: Any) -> Experiment:
+    """A classifier of the demo; `more` are settings at every scale."""
+    return Experiment(
+        f"classifier of digits, {about}",
+        ClassifierSettings(
+            perturbation_set="demo/set",
+            training=training,
+            data="mnist_rts",
+            batch_size=64,
+            network="small_cnn",
+            optimizer="adam",
+            epochs=30,
+            learning_rate=((0, 12, 30), (0, 2e-3, 0)),
+            radii=("25%", "50%", "75%", "max"),
+            attack="apgd",
+            steps=20,
+            n=1000,
+            **more,
+        ),
+        {"data": _DEMO_DATA, "options": {"group_size": 10}},
+    )
+
+
+#: The data of the demo.
+_DEMO_DATA = "digits_rts"
+#: What `python -m lps_tf demo` runs, in this order.
+DEMO = {
+    "demo/set": Experiment(
+        "digits rotated, translated and scaled",
+        SetSettings(**{**_RTS, "radius": None}),
+        {
+            **_rts_laptop(200),
+            "data": _DEMO_DATA,
+            "learning_rate": ((0, 80, 200), (0, 1e-3, 0)),
+            "limit": None,
+        },
+    ),
+    "demo/plain": _digits("trained on clean images", "plain"),
+    "demo/perturbed": _digits("trained on true perturbations too", "perturbed"),
+    "demo/augmentation": _digits(
+        "trained on random members of the learned set", "augmentation", radius="max"
+    ),
+    "demo/adversarial": _digits(
+        "trained against latent attacks", "adversarial", radius="50%"
+    ),
+    "demo/smoothing": _digits(
+        "trained on latent noise, for certificates", "smoothing", sigma=0.5
+    ),
+}
+
+EXPERIMENTS = {**SETS, **CLASSIFIERS, **DEMO}
 
 #: The experiments whose models come with the package, in saved_models/.
 PUBLISHED = (

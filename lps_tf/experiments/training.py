@@ -15,13 +15,13 @@ from lps_tf import Backup, datasets
 from lps_tf._internal import checks, files
 from lps_tf._internal.progress import EpochBar
 from lps_tf.experiments.settings import Training
-from lps_tf.experiments.stages import Run
+from lps_tf.experiments.stages import Stages
 from lps_tf.training import multi_worker
 from lps_tf.training.checked_model import CheckedModel
 from lps_tf.training.schedules import PiecewiseLinear
 
-#: Of an experiment's folder: the trained model, the losses of each epoch, and the
-#: state of a training that is not done.
+#: Files of an experiment's folder: the trained model, the losses of each epoch, and
+#: the state of a training that is not done.
 MODEL, LOG, BACKUP = "models/model.keras", "log.csv", "backup"
 
 
@@ -35,7 +35,7 @@ def load(settings: Training, data_dir: str | Path | None) -> datasets.PairData:
 
 
 def train(
-    run: Run,
+    run: Stages,
     settings: Training,
     make: Callable[[], CheckedModel],
     data: tf.data.Dataset,
@@ -51,15 +51,16 @@ def train(
     that was interrupted goes on after its last complete epoch.
 
     Args:
-        run: whose folder to write to.
-        settings: of the experiment.
-        make: makes the model; of a RobustClassifier, its classifier is saved.
-        data: training batches.
-        validation: batches to validate on.
-        optimizer: makes one, given the learning rate.
-        strategy: the devices to train on. If they are of several machines, all of
-            them have to call this, and the chief alone writes.
-        **compile_options: of the model's `compile`.
+        run: Folder to write to.
+        settings: Settings of the experiment.
+        make: Function that makes the model; of a RobustClassifier, its classifier is
+            saved.
+        data: Batches to train on.
+        validation: Batches to validate on.
+        optimizer: Function from a learning rate to an optimizer.
+        strategy: Devices to train on. If they are of several machines, all of them
+            have to call this, and the chief alone writes.
+        **compile_options: Arguments of the model's `compile`.
 
     Returns:
         The number of steps and of parameters, and the last values of the log;
@@ -86,7 +87,7 @@ def train(
 
 
 def _fit(
-    run: Run,
+    run: Stages,
     model: CheckedModel,
     data: tf.data.Dataset,
     validation: tf.data.Dataset,
@@ -114,7 +115,7 @@ def _fit(
 
 
 def _fit_on_machines(
-    run: Run,
+    run: Stages,
     model: CheckedModel,
     data: tf.data.Dataset,
     validation: tf.data.Dataset,

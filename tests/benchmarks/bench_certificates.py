@@ -95,12 +95,12 @@ def anytime() -> Sides:
 
     import lps_tf as lps
 
-    models = Path("runs/demo/models")
+    models = Path("runs/demo/demo")
     if not models.exists():
         raise FileNotFoundError(f"There is no {models}: run `make demo` first.")
     smoothed = lps.SmoothedClassifier(
-        keras.models.load_model(models / "noise.keras"),
-        keras.models.load_model(models / "digits_rts.keras"),
+        keras.models.load_model(models / "smoothing" / "models" / "model.keras"),
+        keras.models.load_model(models / "set" / "models" / "model.keras"),
         0.5,
     )
     images = next(iter(lps.datasets.digits_rts().test.unbatch().batch(10)))[0]

@@ -4,7 +4,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from lps_tf.experiments.stages import Run
+from lps_tf.experiments.stages import Stages
 
 
 def giving(result):
@@ -17,15 +17,15 @@ def files_of(folder):
 
 
 def test_a_stage_runs_once_and_gives_its_result_each_time(tmp_path):
-    run, work = Run(tmp_path / "run", {"seed": 0}), giving({"accuracy": 0.5})
+    run, work = Stages(tmp_path / "run", {"seed": 0}), giving({"accuracy": 0.5})
     assert run.stage("train", work) == {"accuracy": 0.5}
     assert run.stage("train", work) == {"accuracy": 0.5}
     assert work.call_count == 1
 
 
 def test_another_process_takes_up_where_the_first_stopped(tmp_path):
-    Run(tmp_path / "run", {"seed": 0}).stage("train", giving([1, 2]))
-    run = Run(str(tmp_path / "run"), {"seed": 0})
+    Stages(tmp_path / "run", {"seed": 0}).stage("train", giving([1, 2]))
+    run = Stages(str(tmp_path / "run"), {"seed": 0})
     train, test = giving("never"), giving(3)
     assert run.stage("train", train) == [1, 2] and train.call_count == 0
     assert run.stage("test", test) == 3 and test.call_count == 1
@@ -34,20 +34,20 @@ def test_another_process_takes_up_where_the_first_stopped(tmp_path):
 def test_a_result_is_the_same_when_made_and_when_read(tmp_path):
     # What JSON makes of a result must not depend on whether the run was resumed.
     results = [
-        Run(tmp_path / "run", {}).stage("train", giving({"sizes": (1, 2), 3: None}))
+        Stages(tmp_path / "run", {}).stage("train", giving({"sizes": (1, 2), 3: None}))
         for _ in range(2)
     ]
     assert results[0] == results[1] == {"sizes": [1, 2], "3": None}
 
 
 def test_a_result_of_none_counts_as_done(tmp_path):
-    run, work = Run(tmp_path / "run", {}), giving(None)
+    run, work = Stages(tmp_path / "run", {}), giving(None)
     assert run.stage("train", work) is None and run.stage("train", work) is None
     assert work.call_count == 1
 
 
 def test_stages_take_their_time(tmp_path):
-    run = Run(tmp_path / "run", {})
+    run = Stages(tmp_path / "run", {})
     assert run.seconds == {}
     run.stage("train", giving(1))
     run.stage("test", giving(2))
@@ -56,44 +56,46 @@ def test_stages_take_their_time(tmp_path):
 
 
 def test_names_of_files_are_in_the_folder(tmp_path):
-    assert Run(tmp_path / "run", {}) / "report.html" == tmp_path / "run" / "report.html"
+    assert (
+        Stages(tmp_path / "run", {}) / "report.html" == tmp_path / "run" / "report.html"
+    )
 
 
 @pytest.mark.parametrize("other", [{"seed": 1}, {}, {"seed": 0, "scale": "full"}])
 def test_results_of_other_settings_are_refused_and_kept(tmp_path, other):
-    Run(tmp_path / "run", {"seed": 0}).stage("train", giving(1))
+    Stages(tmp_path / "run", {"seed": 0}).stage("train", giving(1))
     before = files_of(tmp_path)
     with pytest.raises(ValueError, match="other settings.*--output.*--fresh"):
-        Run(tmp_path / "run", other)
+        Stages(tmp_path / "run", other)
     assert files_of(tmp_path) == before
     work = giving(2)
-    assert Run(tmp_path / "run", {"seed": 0}).stage("train", work) == 1
+    assert Stages(tmp_path / "run", {"seed": 0}).stage("train", work) == 1
     assert work.call_count == 0
 
 
 def test_settings_are_compared_as_json(tmp_path):
     # A tuple comes back from JSON as a list: still the same settings.
-    Run(tmp_path / "run", {"sizes": (128, 64)}).stage("train", giving(1))
-    assert Run(tmp_path / "run", {"sizes": (128, 64)}).stage("train", giving(2)) == 1
+    Stages(tmp_path / "run", {"sizes": (128, 64)}).stage("train", giving(1))
+    assert Stages(tmp_path / "run", {"sizes": (128, 64)}).stage("train", giving(2)) == 1
 
 
 def test_fresh_starts_over(tmp_path):
-    run = Run(tmp_path / "run", {"seed": 0})
+    run = Stages(tmp_path / "run", {"seed": 0})
     run.stage("train", giving(1))
     (run / "report.html").write_text("old")
     work = giving(2)
-    run = Run(tmp_path / "run", {"seed": 1}, fresh=True)
+    run = Stages(tmp_path / "run", {"seed": 1}, fresh=True)
     assert files_of(tmp_path) == ["run/settings.json"]
     assert run.stage("train", work) == 2 and work.call_count == 1
 
 
 def test_fresh_needs_no_old_run(tmp_path):
-    assert Run(tmp_path / "run", {}, fresh=True).stage("train", giving(1)) == 1
+    assert Stages(tmp_path / "run", {}, fresh=True).stage("train", giving(1)) == 1
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_a_stage_that_raises_leaves_nothing_behind(tmp_path, error):
-    run = Run(tmp_path / "run", {})
+    run = Stages(tmp_path / "run", {})
     run.stage("data", giving(0))
     before = files_of(tmp_path)
 
@@ -108,7 +110,7 @@ def test_a_stage_that_raises_leaves_nothing_behind(tmp_path, error):
 
 
 def test_a_stage_whose_result_is_no_json_is_not_done(tmp_path):
-    run = Run(tmp_path / "run", {})
+    run = Stages(tmp_path / "run", {})
     with pytest.raises(TypeError):
         run.stage("train", giving(object()))
     assert files_of(tmp_path) == ["run/settings.json"]

@@ -1,25 +1,22 @@
 """Loads the demo's SavedModels with TensorFlow alone and compares their outputs.
 
-Run by the demo in a process of its own: python check_saved_models.py FOLDER
+The demo runs it in a process of its own:
+python check_saved_models.py CHECK.npz SET CLASSIFIER SMOOTHED
 """
 
 import json
 import sys
-from pathlib import Path
 
 sys.modules["lps_tf"] = None  # importing the package would now fail
 
 import numpy as np
 import tensorflow as tf
 
-folder = Path(sys.argv[1])
-check = np.load(folder / "check.npz")
+check = np.load(sys.argv[1])
 x = tf.constant(check["x"])
 n0, n, seed = (tf.constant(v) for v in check["n"])
 
-pset = tf.saved_model.load(folder / "perturbation_set")
-classifier = tf.saved_model.load(folder / "classifier")
-smoothed = tf.saved_model.load(folder / "smoothed")
+pset, classifier, smoothed = map(tf.saved_model.load, sys.argv[2:])
 certificate = smoothed.certify(x, n0, n, tf.constant(check["alpha"]), seed)
 outputs = {
     "perturbed": pset.perturb(x, tf.constant(check["u"])),
@@ -31,7 +28,7 @@ differences = {
     name: float(np.abs(value.numpy() - check[name]).max())
     for name, value in outputs.items()
 }
-# A draw whose two best logits are equal up to rounding may be counted differently.
+# A sample whose two best logits are equal up to rounding may be counted differently.
 limits = {"perturbed": 1e-5, "logits": 1e-4, "prediction": 0, "radius": 0.02}
 for name, limit in limits.items():
     if not differences[name] <= limit:
