@@ -143,14 +143,16 @@ def test_a_set_is_learned_measured_and_exported(learned, folder):
 def test_the_report_names_the_data_and_holds_its_pictures(learned, folder):
     page = pages(folder, "cifar10c_from_original")
     assert "photo patches (scikit-image), corrupted" in page
-    assert "stands in for CIFAR-10" in page and "laptop" in page
+    assert "stand in for CIFAR-10" in page and "laptop scale" in page
     assert page.count("data:image/png;base64,") == page.count("alt=") == 5
     assert "http" not in page
     # Figures are not the paper's, so its own are shown at its scale alone.
     column = "<th>the paper's</th>"
     assert column not in page
     metrics = {**learned, "published": {"pgd_ae": 0.1234}}
-    published = report.page({"a": (folder / "out/cifar10c_from_original", metrics)}, "a title")
+    published = report.page(
+        {"a": (folder / "out/cifar10c_from_original", metrics)}, "a title"
+    )
     assert column in published and published.count("0.1234") == 1
     # Settings beside the paper's: epochs 2 and 1000.
     assert "<td>epochs</td><td>2</td><td>1000</td>" in page
