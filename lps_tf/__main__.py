@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     publish.add_argument("--data-dir", metavar="DIR", help="of TensorFlow Datasets")
     publish.set_defaults(command=_publish)
     certify = commands.add_parser(
-        "certify", help="certify a data set, or a share of it"
+        "certify", help="certify a data set, or a shard of it"
     )
     certify.add_argument("classifier", metavar="CLASSIFIER", help="a .keras file")
     certify.add_argument("set", metavar="SET", help="a .keras file")
@@ -66,20 +66,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="NAME=VALUE",
         help="of the data, such as patches=[300,30,60]; repeatable",
     )
-    certify.add_argument("--n0", type=int, default=100, help="draws for the class")
-    certify.add_argument("--n", type=int, default=10_000, help="draws, at most")
+    certify.add_argument("--n0", type=int, default=100, help="samples for the class")
+    certify.add_argument("--n", type=int, default=10_000, help="samples, at most")
     certify.add_argument("--alpha", type=float, default=1e-3)
     way = certify.add_mutually_exclusive_group()
     way.add_argument("--target-radius", type=float, help="certify it, or give up")
     way.add_argument(
-        "--share", type=float, help="stop when n draws would add less of the radius"
+        "--share", type=float, help="stop when n samples would add less of the radius"
     )
-    certify.add_argument("--shard", metavar="I/N", help="only the I-th of N shares")
+    certify.add_argument("--ignore-class", type=int, help="label of void pixels")
+    certify.add_argument("--shard", metavar="I/N", help="only the I-th of N shards")
     certify.add_argument("--limit", type=int, help="only so many images")
     certify.add_argument("--images-per-file", type=int, default=10)
     certify.add_argument("--seed", type=int, default=0)
     certify.set_defaults(command=_certify)
-    merge = commands.add_parser("merge", help="join the shares of `certify --shard`")
+    merge = commands.add_parser("merge", help="join the folders of `certify --shard`")
     merge.add_argument("directories", nargs="+", metavar="DIR")
     merge.add_argument("--output", required=True, metavar="DIR", help="to write to")
     merge.set_defaults(command=_merge)
@@ -203,6 +204,7 @@ def _certify(options: argparse.Namespace) -> None:
         alpha=options.alpha,
         target_radius=options.target_radius,
         share=options.share,
+        ignore_class=options.ignore_class,
         limit=options.limit,
         images_per_file=options.images_per_file,
     )

@@ -1,8 +1,8 @@
-"""Certificates of a whole data set: made in shares, resumed, merged and reported.
+"""Certificates of a whole data set: made in shards, resumed, merged and reported.
 
-What a certificate says: the smoothed classifier, in exact arithmetic, answers with the
+What a certificate says: the smoothed classifier, in exact arithmetic, predicts the
 certified class at every latent u of norm at most the radius. With probability at
-least 1 - alpha over the draws this holds for each image on its own: among 1,000
+least 1 - alpha over the noise this holds for each image on its own: among 1,000
 images with alpha = 0.001, one wrong certificate is to be expected at most. Of a
 segmenter corrected for its pixels ("holm" or "bonferroni") it holds for all certified
 pixels of an image at once.
