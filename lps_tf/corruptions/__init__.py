@@ -98,7 +98,7 @@ def corrupt(
         name: One of `CORRUPTIONS`.
         severity: Strength, 1 to 5.
         seed: Seed of the random draws; a whole number of at least 0.
-        index: Numbers of the images, (n,), by default 0 to n - 1. An image's draws
+        index: Indices of the images, (n,), by default 0 to n - 1. An image's randomness
             depend on (seed, name, severity, its number) alone.
 
     Returns:
@@ -137,7 +137,7 @@ def corrupt_tensor(
     """Corrupts tensors, also inside the graph of a `Dataset.map`.
 
     NumPy does it there too, on one core a call: let `map` run several calls at once.
-    Every image needs a number of its own, or all would get the draws of one.
+    Every image needs an index of its own, or all would get the same random numbers.
 
     Example:
         def fog(i, example):

@@ -13,7 +13,7 @@ class Streams:
     A stream depends on (seed, name, severity, the image's index) and on nothing else.
     Philox is a function of a key and a counter, so that going to the start of a
     stream costs one assignment: the key holds seed, name and severity, and the
-    counter's upper words hold the index and how many draws there have been.
+    counter's upper words hold the index and how many random numbers were drawn.
 
     Args:
         seed: A whole number of at least 0.

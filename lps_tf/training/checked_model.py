@@ -16,7 +16,7 @@ class CheckedModel(keras.Model):
     training with a ValueError.
 
     Training that is resumed by `lps_tf.Backup` or by Keras's BackupAndRestore
-    comes to the very weights of one that was never interrupted: random draws are
+    comes to the very weights of one that was never interrupted: random numbers are
     counted in weights, and a tf.data.Dataset, made anew after `set_random_seed`, is
     taken to the pass where it was. That needs one pass an epoch: no `repeat`, no
     `steps_per_epoch`, and no arrays, which Keras shuffles in its own way.

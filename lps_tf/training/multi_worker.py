@@ -84,7 +84,7 @@ def fit(
     A batch is a batch of them all: each replica gets its share, so every machine has
     to iterate the same data in the same order; set the seed first, with
     `keras.utils.set_random_seed`. Losses and weights are those of one machine, but for
-    the random draws, of which each replica has its own.
+    the random numbers, of which each replica has its own.
 
     Args:
         model: A PerturbationSet or RobustClassifier, built and compiled in the scope

@@ -1,8 +1,8 @@
 """Latent attacks and training against them: ours against the same in plain PyTorch.
 
 Both sides have the same networks, with the same random weights. Labels are what the
-classifier predicts, and unless half of the examples are to be beaten the ball is too
-small to beat any: every step is then one of every example, on both sides.
+classifier predicts, and unless half of the examples are to be misclassified the ball is
+too small for any: every step is then one of every example, on both sides.
 """
 
 from functools import partial
@@ -13,7 +13,7 @@ from tests.benchmarks.harness import Benchmark, Sides
 SMALL = 1e-3
 STEPS = 7
 RELATIVE_STEP = 0.2
-#: Where 50 steps beat about half of the examples that `half_robust` makes.
+#: Where 50 steps misclassify about half of the examples that `half_robust` makes.
 HALF = 0.53
 LEARNING_RATE = 1e-3
 
@@ -156,13 +156,12 @@ def training(networks, batch: int) -> Sides:
 
 
 def half_robust(images: int) -> Pair:
-    """Images of which about half can be beaten, one in four without an attack.
+    """Images of which about half can be misclassified, one in four without an attack.
 
-    They are right both as they are and at the centre of their sets, as those of a set
-    that was trained would be; then every fourth gets a wrong label. (Of the laptop's
-    adversarial classifier of photographs, a third is wrong without an attack.) How
-    many steps it takes to beat one is as its margin, and the loss around it, happen
-    to be.
+    They are classified correctly as they are and at the centre of their sets, as those
+    of a trained set would be; then every fourth gets a wrong label. (The laptop's
+    adversarial classifier of photographs misclassifies a third without an attack.) How
+    many steps an image takes depends on its margin and on the loss around it.
     """
     import torch
 
@@ -228,7 +227,7 @@ BENCHMARKS = [
         needs_torch=True,
     ),
     Benchmark(
-        "evaluate wide_resnet, half beaten in 50 steps, 192 images",
+        "evaluate wide_resnet, half misclassified in 50 steps, 192 images",
         4,
         "evaluations/s",
         partial(evaluating, 16, 12, 50),

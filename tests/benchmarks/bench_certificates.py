@@ -1,4 +1,4 @@
-"""Certificates: draws, how many of them, and a bound for every pixel."""
+"""Certificates: samples, how many of them, and a bound for every pixel."""
 
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ PART = 1 / 25
 
 
 def pixelwise() -> Sides:
-    """Radii of an image's pixels whose answers have been counted.
+    """Radii of an image's pixels whose predictions have been counted.
 
     One image of many: what is the same for all of them has been done. The peer works
     SciPy's quantile out for one pixel after the other, as the original code does. Its
@@ -47,10 +47,10 @@ def pixelwise() -> Sides:
 
 
 def drawing(networks, images: int, batch: int, n0: int, n: int) -> Sides:
-    """Certificates of a few images with a fixed number of draws.
+    """Certificates of a few images with a fixed number of samples.
 
     The peer draws as the original code does: image by image, the whole generator for
-    each draw.
+    each sample.
     """
     import numpy as np
     import torch
@@ -87,9 +87,9 @@ def drawing(networks, images: int, batch: int, n0: int, n: int) -> Sides:
 
 
 def anytime() -> Sides:
-    """Half of each image's certified radius, at any time, against 10,000 draws.
+    """Half of each image's certified radius, at any time, against 10,000 samples.
 
-    Of the demo's smoothed classifier, which `make demo` trains. Time goes as draws do.
+    Of the demo's smoothed classifier, trained by `make demo`. Time goes as samples do.
     """
     import keras
 
@@ -129,14 +129,14 @@ def anytime() -> Sides:
 
 BENCHMARKS = [
     Benchmark(
-        "certify wide_resnet by cifar10_residual, 240 draws",
+        "certify wide_resnet by cifar10_residual, 240 samples",
         1.5,
         "certificates/s",
         partial(drawing, cifar10, 2, 120, 20, 100),
         needs_torch=True,
     ),
     Benchmark(
-        "certify unet by mi_unet, 62x93, 24 draws",
+        "certify unet by mi_unet, 62x93, 24 samples",
         2,
         "certificates/s",
         partial(drawing, mi, 1, 4, 4, 20),

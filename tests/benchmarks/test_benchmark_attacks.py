@@ -26,7 +26,7 @@ class Linear:
         self.logvar = random.normal(size=(BATCH, LATENT)) / 2
         self.c = random.normal(size=(PIXELS, CLASSES))
         logits = self.perturb(self.start) @ self.c
-        # The last example is beaten from the start.
+        # The last example is misclassified from the start.
         self.y = logits.argmax(1)
         self.y[-1] = logits[-1].argmin()
 
@@ -93,7 +93,7 @@ def test_starts_fill_the_ball():
     np.testing.assert_allclose(quantiles, [0.2, 1, 1.8, 2], atol=0.06)
 
 
-def test_when_all_are_beaten_it_ends():
+def test_it_ends_when_all_are_misclassified():
     case, calls = Linear(), []
     logits = case.perturb(case.start) @ case.c
     case.y = logits.argmin(1)
@@ -103,12 +103,12 @@ def test_when_all_are_beaten_it_ends():
     assert len(calls) == 2  # one look, and the images that are returned
 
 
-def test_one_right_pixel_keeps_an_image_in_the_attack():
+def test_one_correct_pixel_keeps_an_image_in_the_attack():
     logits = torch.zeros(2, 3, 2, 2)
     logits[:, 1] = 1
     y = torch.zeros(2, 2, 2, dtype=torch.long)
     y[1, 0, 1] = 1
-    assert torch_attacks.still_right(logits, y).tolist() == [False, True]
+    assert torch_attacks.still_correct(logits, y).tolist() == [False, True]
 
 
 def test_a_training_step_follows_the_worse_loss(monkeypatch):

@@ -2,7 +2,7 @@
 
 The loops that the paper describes, as its released code runs them: the prior once, then
 for each step the whole generator, a backward pass that reaches the weights of both
-networks too, and every example until the last one is beaten. The projection is the
+networks too, and all examples until the last is misclassified. The projection is the
 paper's, of each example; the released one, along the other axis, costs the same.
 """
 
@@ -22,7 +22,7 @@ def attack(prior, generator, classifier, x, y, radius, steps, step, start=None):
     for _ in range(steps):
         u = u.detach().requires_grad_()
         logits = classifier(generator(x, mean + std * u))
-        moving = still_right(logits, y)
+        moving = still_correct(logits, y)
         if not moving.any():
             break
         F.cross_entropy(logits, y).backward()
@@ -40,8 +40,8 @@ def random_start(mean, radius):
     return radius * torch.rand(len(mean), 1) * direction
 
 
-def still_right(logits, y):
-    """Whether an example has its right class, or one of its pixels has, (batch,)."""
+def still_correct(logits, y):
+    """Whether an example, or one of its pixels, is classified correctly, (batch,)."""
     return (logits.argmax(1) == y).view(len(y), -1).any(1)
 
 
