@@ -122,6 +122,11 @@ def test_the_check_of_exported_models_imports_nothing_of_ours():
     assert imported_files(script) == set()
 
 
+def test_one_module_imports_tensorflow_probability():
+    users = {f for f in source_files() if "tensorflow_probability" in f.read_text()}
+    assert {name_of(file) for file in users} == {"_internal/probability.py"}
+
+
 def test_every_public_name_is_there():
     assert len(set(lps_tf.__all__)) == len(lps_tf.__all__)
     for name in lps_tf.__all__:

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
+
+from lps_tf._internal.probability import betaincinv
 
 #: What to do about an image's many pixels, each of which could be wrong.
 CORRECTIONS = ("none", "bonferroni", "holm")
@@ -38,7 +39,7 @@ def clopper_pearson_lower(successes: Any, n: Any, alpha: Any) -> tf.Tensor:
     """
     successes, n, alpha = as_double(successes), as_double(n), as_double(alpha)
     some = tf.maximum(successes, 1.0)
-    bound = tfp.math.betaincinv(some, n - some + 1.0, alpha)
+    bound = betaincinv(some, n - some + 1.0, alpha)
     return tf.where(successes > 0, bound, tf.zeros_like(bound))
 
 

@@ -5,17 +5,15 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-import tensorflow_probability as tfp
 
 from lps_tf._internal import checks
+from lps_tf._internal.probability import tfd
 from lps_tf.networks import NETWORKS
 from lps_tf.sets import latent
 from lps_tf.sets.likelihoods import LIKELIHOODS
 from lps_tf.training import replicas
 from lps_tf.training.checked_model import CheckedModel
 from lps_tf.training.schedules import PiecewiseLinear
-
-tfd = tfp.distributions
 
 #: Batches that have to be trained on before XLA saves more than it takes to compile.
 _WORTH_COMPILING = 100

@@ -11,7 +11,8 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
+
+from lps_tf._internal.probability import tfd
 
 # Norms are floored here before dividing: a zero gradient stays zero, not NaN.
 _TINY = 1e-12
@@ -136,7 +137,7 @@ def standard_normal(shape: tf.Tensor | tuple, seed: tf.Tensor) -> tf.Tensor:
     return tf.sqrt(-2 * tf.math.log(u[0])) * tf.cos(2 * np.pi * u[1])
 
 
-def draw(distribution: tfp.distributions.Independent, seed: tf.Tensor) -> tf.Tensor:
+def draw(distribution: tfd.Independent, seed: tf.Tensor) -> tf.Tensor:
     """A draw from a normal prior or posterior, (batch, latent_dim), by its noise."""
     mean = distribution.mean()
     return mean + distribution.stddev() * standard_normal(tf.shape(mean), seed)

@@ -1,9 +1,8 @@
 """How a generator's image G stands for a distribution of perturbed images."""
 
 import tensorflow as tf
-import tensorflow_probability as tfp
 
-tfd = tfp.distributions
+from lps_tf._internal.probability import tfd
 
 
 class Bernoulli:
