@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from lps_tf._internal import checks
+from lps_tf._internal.fixed import Fixed
 from lps_tf._internal.probability import tfd
 from lps_tf.networks import NETWORKS
 from lps_tf.sets import latent
@@ -19,7 +20,7 @@ from lps_tf.training.schedules import PiecewiseLinear
 _WORTH_COMPILING = 100
 
 
-class ConditionalVAE(CheckedModel):
+class ConditionalVAE(Fixed, CheckedModel):
     """The generative model under a `PerturbationSet`; paper, section 2.
 
     Args:
@@ -35,6 +36,14 @@ class ConditionalVAE(CheckedModel):
     Raises:
         ValueError: for an unknown likelihood or a generator without the two methods.
     """
+
+    FIXED = (
+        "prior_network",
+        "recognition_network",
+        "generator",
+        "likelihood_name",
+        "seed",
+    )
 
     def __init__(
         self,

@@ -1,3 +1,5 @@
+import copy
+
 import keras
 import numpy as np
 import pytest
@@ -328,6 +330,40 @@ def test_bad_numbers_are_named(tiny_set, images):
         lps.PerturbationSet.from_network("resnet")
     with pytest.raises(ValueError, match="not seen an image"):
         new_set().latent_dim  # noqa: B018
+
+
+@pytest.fixture(scope="module")
+def several_sets(tiny_set, tmp_path_factory):
+    """One made by its constructor, and what Keras and Python make of it."""
+    path = tmp_path_factory.mktemp("saved") / "set.keras"
+    tiny_set.save(path)
+    return {
+        "made": new_set(),
+        "loaded": keras.models.load_model(path),
+        "cloned": keras.models.clone_model(tiny_set),
+        "copied": copy.deepcopy(tiny_set),
+    }
+
+
+@pytest.mark.parametrize("way", ["made", "loaded", "cloned", "copied"])
+@pytest.mark.parametrize(
+    "name",
+    ["prior_network", "recognition_network", "generator", "likelihood_name", "seed"],
+)
+def test_what_the_set_was_built_from_is_read_only(several_sets, way, name):
+    pset = several_sets[way]
+    before = getattr(pset, name)
+    with pytest.raises(AttributeError, match=f"`{name}`.*Build another Perturbation"):
+        setattr(pset, name, before)
+    assert getattr(pset, name) is before
+
+
+def test_another_radius_takes_effect_and_a_copy_has_its_own(several_sets, images):
+    pset = several_sets["copied"]
+    pset.radius, pset.calibration = 1e-6, {"method": "none"}
+    np.testing.assert_allclose(pset.sample(images, seed=0), pset(images), atol=1e-4)
+    assert pset.get_config()["calibration"] == {"method": "none"}
+    assert several_sets["loaded"].radius > 1
 
 
 def test_the_digest_is_of_what_perturb_depends_on(tiny_set, images):
