@@ -416,7 +416,7 @@ def test_what_cannot_be_evaluated_says_so(pset, classifier, data):
     for attack in (lps.LatentPGD, lps.LatentAPGD, lps.RandomSearch):
         with pytest.raises(ValueError, match="has no radius yet"):
             attack(pset)
-        with pytest.raises(ValueError, match="`radius` must be finite"):
+        with pytest.raises(ValueError, match="`radius` must be positive and finite"):
             attack(pset, radius=np.inf)
         with pytest.raises(ValueError, match="`radius` must be positive"):
             attack(pset, radius=0)

@@ -100,6 +100,7 @@ ORDERS = {
 }
 
 
+@pytest.mark.slow
 def test_a_healthy_classifier_passes(pset, case):
     x, y, classifier = case
     report = run(pset, x, y, classifier.become())

@@ -369,6 +369,7 @@ for generator in (inside, outside):
 """
 
 
+@pytest.mark.slow
 def test_replicas_of_a_strategy_draw_different_seeds():
     # In a process of its own: logical devices must be there before TensorFlow starts.
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}

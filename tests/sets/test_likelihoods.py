@@ -104,6 +104,7 @@ def test_optimal_gaussian_has_the_gradient_of_half_log_mse():
     )
 
 
+@pytest.mark.slow
 def test_a_set_learns_the_variance_of_its_last_batches_and_saves_it(
     tiny_set, images, tmp_path
 ):

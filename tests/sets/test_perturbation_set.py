@@ -285,7 +285,7 @@ def test_bad_images_are_named(tiny_set, images, case):
 
 @pytest.mark.parametrize("case", ["NaN", "out of range", "uint8", "rank", "empty"])
 def test_fit_names_bad_batches(images, case):
-    pset = new_set()
+    pset = lps.PerturbationSet.from_network("mnist_fc", latent_dim=4, units=8)
     pset.compile(jit_compile=False)
     good = images
     bad = BAD_IMAGES[case](images)

@@ -21,6 +21,7 @@ def report(tiny_set, pairs):
     return lps.quality.evaluate(tiny_set, pairs, steps=40, verbose=False)
 
 
+@pytest.mark.slow
 def test_descent_never_ends_above_the_encoder(report):
     # For every pair, as section 4 says, not only on average.
     assert (report.errors["pgd_ae"] <= report.errors["encoder_ae"] + 1e-9).all()
@@ -28,6 +29,7 @@ def test_descent_never_ends_above_the_encoder(report):
     assert report.oae >= report.eae
 
 
+@pytest.mark.essential
 def test_errors_equal_their_definitions(tiny_set, pairs, report):
     x, x_perturbed = (np.concatenate(part) for part in zip(*pairs, strict=True))
     u = tiny_set.encode(x, x_perturbed).numpy()
@@ -44,6 +46,7 @@ def test_errors_equal_their_definitions(tiny_set, pairs, report):
     assert report.cross_entropy["encoder_ae"] == pytest.approx(bce, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_descent_is_near_a_brute_force_search(tiny_set, pairs, report):
     x, x_perturbed = next(iter(pairs))
     draws = tiny_set.sample(x, 400, radius=2.0, seed=0)

@@ -83,6 +83,7 @@ def test_the_command_line_runs_an_experiment_on_two_machines(tmp_path):
     run_machines(*command, tmp_path / "two")
 
 
+@pytest.mark.slow
 def test_one_machine_goes_on_from_a_state(tmp_path, capsys):
     def fit(epochs, directory=None, kind="set"):
         model = killed.model(kind)
