@@ -1,6 +1,6 @@
 """The public names: what `import lps_tf` gives."""
 
-import lps_tf._internal.backend  # noqa: F401, I001  first, because it starts quietly
+import lps_tf._internal.backend  # noqa: F401  first, because it starts quietly
 from lps_tf import certification, corruptions, datasets, networks, plots, robustness
 from lps_tf.certification import CertificationReport, certify_dataset
 from lps_tf.certification.smoothing import Certificate, SmoothedClassifier

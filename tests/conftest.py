@@ -8,12 +8,12 @@ import time
 # TensorFlow reads it when it is imported, which the imports below do.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import keras  # noqa: E402
-import numpy as np  # noqa: E402
-import psutil  # noqa: E402
-import pytest  # noqa: E402
+import keras
+import numpy as np
+import psutil
+import pytest
 
-import lps_tf as lps  # noqa: E402
+import lps_tf as lps
 
 
 @pytest.hookimpl(tryfirst=True)

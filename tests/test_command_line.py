@@ -59,7 +59,7 @@ def test_shares_are_merged_to_what_one_run_certifies(models, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("more", "message"),
+    "more, message",
     [
         (["--data", "mnist"], "--data must be one of lps_tf.datasets. Received: mnist"),
         (["--option", "colour=red"], "--option: .*'colour'"),

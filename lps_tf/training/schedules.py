@@ -1,5 +1,6 @@
 """Schedules of the learning rate and of the KL weight beta."""
 
+import itertools
 from collections.abc import Sequence
 
 import keras
@@ -41,7 +42,7 @@ class PiecewiseLinear(keras.optimizers.schedules.LearningRateSchedule):
                 "`epochs` and `values` must have the same length, at least 1. "
                 f"Received: {len(epochs)} epochs and {len(values)} values."
             )
-        if not all(a < b for a, b in zip(epochs, epochs[1:], strict=False)):
+        if not all(a < b for a, b in itertools.pairwise(epochs)):
             raise ValueError(f"`epochs` must increase. Received: epochs={epochs}")
         if not np.isfinite([*epochs, *values]).all():
             raise ValueError(

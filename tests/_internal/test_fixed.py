@@ -28,7 +28,7 @@ class NoiseLayer(Fixed, keras.layers.Layer):
 
 def test_a_fixed_attribute_is_not_replaced_and_others_are():
     noise = Noise(0.5)
-    with pytest.raises(AttributeError, match="`sigma` of a Noise is fixed.*another"):
+    with pytest.raises(AttributeError, match=r"`sigma` of a Noise is fixed.*another"):
         noise.sigma = 5.0
     noise.calls += 1
     assert noise.sigma == 0.5 and noise.calls == 1

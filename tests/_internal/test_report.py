@@ -80,7 +80,7 @@ def test_a_report_is_loaded_as_it_was_written(report, tmp_path):
 
 def test_another_file_is_refused(report, tmp_path):
     report.to_json(tmp_path / "a.json")
-    with pytest.raises(ValueError, match="must hold a Small.*holds Large"):
+    with pytest.raises(ValueError, match=r"must hold a Small.*holds Large"):
         Small.load(tmp_path / "a.json")
     (tmp_path / "a.json").write_text("[]")
     with pytest.raises(ValueError, match="holds no report"):

@@ -57,7 +57,7 @@ def test_files_of_nobody_are_refused(tmp_path):
     (tmp_path / ".123.settings.json").touch()  # what another process is writing
     Store(tmp_path, {})
     (tmp_path / "a.npz").touch()
-    with pytest.raises(ValueError, match="holds files but no settings.json"):
+    with pytest.raises(ValueError, match=r"holds files but no settings.json"):
         Store(tmp_path, {})
 
 

@@ -101,9 +101,9 @@ def attacking(networks, batch: int) -> Sides:
             classifier,
             p.x,
             p.y,
-            SMALL,
-            STEPS,
-            SMALL * RELATIVE_STEP,
+            radius=SMALL,
+            steps=STEPS,
+            step=SMALL * RELATIVE_STEP,
         )
 
     extra = {"torch.compile": partial(peer, *compiled)}
@@ -143,9 +143,9 @@ def training(networks, batch: int) -> Sides:
             optimizer,
             p.x,
             p.y,
-            SMALL,
-            STEPS,
-            SMALL * RELATIVE_STEP,
+            radius=SMALL,
+            steps=STEPS,
+            step=SMALL * RELATIVE_STEP,
         )
 
     return Sides(
@@ -196,9 +196,9 @@ def evaluating(batch: int, batches: int, steps: int) -> Sides:
                 p.peer_classifier,
                 xs,
                 ys,
-                HALF,
-                steps,
-                HALF * 0.05,
+                radius=HALF,
+                steps=steps,
+                step=HALF * 0.05,
             )
 
     return Sides(lambda: attack.run(p.classifier, x, y, batch_size=batch), peer)

@@ -117,13 +117,15 @@ def test_a_training_step_follows_the_worse_loss(monkeypatch):
     # As if the attack had failed for some: then the clean loss counts.
     images[::2] = case.x[::2] - 0.5 * (images[::2] - case.x[::2])
     monkeypatch.setattr(
-        torch_attacks, "attack", lambda *_: (torch.tensor(images), None)
+        torch_attacks, "attack", lambda *_, **__: (torch.tensor(images), None)
     )
     model = case.classifier()
     loss = torch_attacks.training_step(
         *(case.prior, case.generator, model, torch.optim.SGD(model.parameters(), 1.0)),
         *(torch.tensor(case.x), torch.tensor(case.y)),
-        *(RADIUS, STEPS, STEP),
+        radius=RADIUS,
+        steps=STEPS,
+        step=STEP,
     )
     losses = [case.error(case.x)[1], case.error(images)[1]]
     worse = np.argmax(losses, 0)
@@ -152,7 +154,7 @@ def test_both_sides_of_an_attack_find_the_same(monkeypatch):
     ours = attack.find(p.classifier, p.pset.condition(x), y).numpy()
     networks = p.peer_pset.prior, p.peer_pset.generator, p.peer_classifier
     _, theirs = torch_attacks.attack(
-        *networks, p.x, p.y, 0.1, 3, 0.02, torch.tensor(start)
+        *networks, p.x, p.y, radius=0.1, steps=3, step=0.02, start=torch.tensor(start)
     )
     error = np.linalg.norm(ours - theirs.numpy(), axis=1)
     # Rounding turns single ReLUs on or off.

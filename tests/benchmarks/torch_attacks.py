@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 
-def attack(prior, generator, classifier, x, y, radius, steps, step, start=None):
+def attack(prior, generator, classifier, x, y, *, radius, steps, step, start=None):
     """Perturbed images and their latents (batch, latent), by projected ascent.
 
     All networks must be in evaluation mode. `start` is random unless it is given.
@@ -45,10 +45,10 @@ def still_correct(logits, y):
     return (logits.argmax(1) == y).view(len(y), -1).any(1)
 
 
-def training_step(prior, generator, classifier, optimizer, x, y, radius, steps, step):
+def training_step(prior, generator, classifier, optimizer, x, y, **options):
     """An attack, then a step on the worse of the clean and the perturbed loss."""
     classifier.eval()
-    x_perturbed, _ = attack(prior, generator, classifier, x, y, radius, steps, step)
+    x_perturbed, _ = attack(prior, generator, classifier, x, y, **options)
     classifier.train()
     optimizer.zero_grad()
     clean = example_losses(classifier(x), y)

@@ -1,6 +1,8 @@
 """Certifying data sets: blocks on disk, shards, merging."""
 
+import itertools
 import json
+import re
 
 import keras
 import numpy as np
@@ -131,7 +133,7 @@ def test_shards_together_are_the_whole(tmp_path, data, shared):
     for i in (4, 2, 1, 3):
         fake = Fake()
         certify_dataset(fake, data, folders[i - 1], shard=(i, 4), **QUICK)
-        calls += sum(fake.calls, [])
+        calls += itertools.chain.from_iterable(fake.calls)
     assert sorted(calls) == list(range(IMAGES))  # each image once
     merged = merge(set(folders), tmp_path / "merged")
     assert content(tmp_path / "merged") == content(tmp_path / "whole")
@@ -145,7 +147,7 @@ def test_a_shard_reports_its_share(tmp_path, data):
     found = certify_dataset(Fake(), data, tmp_path, shard=(2, 4), **QUICK)
     assert list(found.index) == [4, 5, 6, 7, 20, 21, 22]
     assert found.images == 7 and "7 of 23" in str(found)
-    with pytest.raises(ValueError, match="7/7 has nothing to do.*at most 6 shards"):
+    with pytest.raises(ValueError, match=r"7/7 has nothing to do.*at most 6 shards"):
         certify_dataset(Fake(), data, tmp_path, shard=(7, 7), **QUICK)
     # The rest can be done by one process in the same folder.
     assert certify_dataset(Fake(), data, tmp_path, **QUICK).images == IMAGES
@@ -156,10 +158,10 @@ def test_merging_names_what_is_missing(tmp_path, data):
     for i in (1, 2, 4):
         certify_dataset(Fake(), data, folders[i - 1], shard=(i, 4), **QUICK)
     (folders[1] / "block_000005.npz").unlink()
-    with pytest.raises(ValueError) as error:
-        merge([folders[0], folders[1], folders[3]], tmp_path / "merged")
     # Shard 3 has the one block of 8 to 11, and of shard 2 the last one is away.
-    assert "7 of 23 images are missing or damaged: 8-11, 20-22." in str(error.value)
+    message = "7 of 23 images are missing or damaged: 8-11, 20-22."
+    with pytest.raises(ValueError, match=re.escape(message)) as error:
+        merge([folders[0], folders[1], folders[3]], tmp_path / "merged")
     assert str(error.value).endswith("2/4, 3/4.")
     assert not (tmp_path / "merged").exists()
 
@@ -172,10 +174,10 @@ def test_merging_refuses_contradictions_and_other_settings(tmp_path, data):
         block = dict(file)
     block["radius"][2] += 1e-9
     np.savez(path, **block)
-    with pytest.raises(ValueError, match="block_000001.npz have different certific"):
+    with pytest.raises(ValueError, match=r"block_000001.npz have different certific"):
         merge([tmp_path / "a", tmp_path / "b"], tmp_path / "c")
     certify_dataset(Fake(sigma=0.6), data, tmp_path / "d", **QUICK)
-    with pytest.raises(ValueError, match="sigma is 0.6 there, 0.5 here"):
+    with pytest.raises(ValueError, match=r"sigma is 0.6 there, 0.5 here"):
         merge([tmp_path / "a", tmp_path / "d"], tmp_path / "c")
     with pytest.raises(ValueError, match="other settings: sigma"):
         merge([tmp_path / "a"], tmp_path / "d")
@@ -220,7 +222,7 @@ def test_a_folder_of_other_settings_is_refused(tmp_path, arrays, name):
 def test_blocks_without_settings_are_refused(tmp_path, data):
     certify_dataset(Fake(), data, tmp_path, **QUICK)
     (tmp_path / "settings.json").unlink()
-    with pytest.raises(ValueError, match="holds files but no settings.json"):
+    with pytest.raises(ValueError, match=r"holds files but no settings.json"):
         certify_dataset(Fake(), data, tmp_path, **QUICK)
 
 
@@ -280,7 +282,7 @@ def test_segmentation_counts_pixels(tmp_path):
     assert "certified mean IoU" in str(found) and "pixels" in str(found)
     iou = json.loads(found.to_json())["certified_mean_iou"]
     np.testing.assert_array_equal(iou, found.certified_mean_iou())
-    with pytest.raises(ValueError, match="predicts classes of shape.*labels must be"):
+    with pytest.raises(ValueError, match=r"predicts classes of shape.*labels must be"):
         certify_dataset(Fake(answers=(4, 4)), (x, labels[:, 0, 0]), tmp_path, **QUICK)
 
 
@@ -294,7 +296,7 @@ def test_the_data_are_known_however_they_are_divided(tmp_path, arrays, data):
 
 
 @pytest.mark.parametrize(
-    ("text", "shard"), [("1/1", (1, 1)), ("3/64", (3, 64)), (" 64 / 64", (64, 64))]
+    "text, shard", [("1/1", (1, 1)), ("3/64", (3, 64)), (" 64 / 64", (64, 64))]
 )
 def test_a_shard_is_parsed(text, shard):
     assert certification.parse_shard(text) == shard
@@ -302,13 +304,13 @@ def test_a_shard_is_parsed(text, shard):
 
 @pytest.mark.parametrize("text", ["", "3", "3/", "/4", "a/4", "3/4/5", "-1/4", "1.5/4"])
 def test_what_is_no_shard_is_refused(text):
-    with pytest.raises(ValueError, match="written as 3/64.*Received: "):
+    with pytest.raises(ValueError, match=r"written as 3/64.*Received: "):
         certification.parse_shard(text)
 
 
 def test_errors(tmp_path, arrays, data):
     for text in ("0/4", "5/4", "0/0"):
-        with pytest.raises(ValueError, match="`.*shard.*` must be"):
+        with pytest.raises(ValueError, match=r"`.*shard.*` must be"):
             certification.parse_shard(text)
     with pytest.raises(ValueError, match="`shard` must be one of 1 to 4"):
         certify_dataset(Fake(), data, tmp_path, shard=(5, 4), **QUICK)
@@ -318,7 +320,7 @@ def test_errors(tmp_path, arrays, data):
     with pytest.raises(ValueError, match="`alpha` must lie strictly between"):
         certify_dataset(Fake(), data, tmp_path, alpha=1, **QUICK)
     x, y = arrays
-    with pytest.raises(ValueError, match="one label.*23 images and 22 labels"):
+    with pytest.raises(ValueError, match=r"one label.*23 images and 22 labels"):
         certify_dataset(Fake(), (x, y[:-1]), tmp_path, **QUICK)
     with pytest.raises(ValueError, match=r"must lie in \[0, 1\]"):
         certify_dataset(Fake(), (x * 255, y), tmp_path, **QUICK)

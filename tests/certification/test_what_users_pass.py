@@ -158,7 +158,7 @@ def test_what_xla_cannot_compile_is_certified_without_it(
 
 
 @pytest.mark.parametrize(
-    ("output", "message"),
+    "output, message",
     [
         (lambda y: {"a": y, "b": y}, "one output, its logits.*dict of"),
         (lambda y: [y, y], "one output, its logits.*2 outputs"),

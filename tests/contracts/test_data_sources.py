@@ -141,7 +141,7 @@ def test_images_and_labels_are_in_their_ranges(made):
         for values in (x, other) if name in PAIRS else (x,):
             assert 0 <= values.min() < values.max() <= 1
         if name not in PAIRS:
-            assert 0 <= other.min() and other.max() < data.num_classes
+            assert other.min() >= 0 and other.max() < data.num_classes
 
 
 def test_names_count_what_they_name(made):

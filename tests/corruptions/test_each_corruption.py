@@ -254,7 +254,7 @@ def test_fog_keeps_the_brightest_value_as_the_limit():
 
 def test_frost_is_a_part_of_the_sheet():
     sheet = frost.sheet(16, 20)
-    assert sheet.shape == (128, 160, 3) and 0 <= sheet.min() and sheet.max() <= 1
+    assert sheet.shape == (128, 160, 3) and sheet.min() >= 0 and sheet.max() <= 1
     # Drawn, not noise: neighbours resemble each other, at some distance they do not.
     grey = sheet.mean(-1) - sheet.mean()
     assert np.mean(grey[1:] * grey[:-1]) > 0.6 * grey.var()
@@ -316,7 +316,7 @@ def test_drops_have_their_colour():
     black = np.zeros((8, 32, 32, 3), np.float32)
     mud = corrupt(black, "spatter", 5)
     covered = mud[mud.any(-1)] / np.float32([63 / 255, 42 / 255, 20 / 255])
-    assert len(covered) > 50 and 0.8 <= covered.min() and covered.max() < 1.0001
+    assert len(covered) > 50 and covered.min() >= 0.8 and covered.max() < 1.0001
     np.testing.assert_allclose(np.ptp(covered, axis=-1), 0, atol=1e-5)
     # Water is half opaque where it is thickest.
     water = corrupt(black, "spatter", 3).max((1, 2))

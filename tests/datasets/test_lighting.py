@@ -172,7 +172,7 @@ def test_lights_are_in_order(data_dir):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("mip", "size"), [(4, (250, 375)), (3, (500, 750))])
+@pytest.mark.parametrize("mip, size", [(4, (250, 375)), (3, (500, 750))])
 def test_other_sizes_and_scenes_side_by_side(published, tmp_path, mip, size):
     for folder in FOLDERS[1:]:
         (tmp_path / "flat").mkdir(exist_ok=True)
@@ -320,7 +320,8 @@ def test_scenes_that_are_missing_are_counted(published, tmp_path, monkeypatch):
 
     monkeypatch.setattr(mi, "_image", stop)
     options = {"data_dir": tmp_path, "manual_dir": published}
-    with pytest.warns(UserWarning) as warned, pytest.raises(InterruptedError):
+    found = pytest.warns(UserWarning, match="scenes of Multi-Illumination are in")
+    with found as warned, pytest.raises(InterruptedError):
         multi_illumination(5, **options)
     messages = [str(w.message).split(" are in")[0] for w in warned]
     assert [m for m in messages if "Multi-Illumination" in m] == [
@@ -329,7 +330,7 @@ def test_scenes_that_are_missing_are_counted(published, tmp_path, monkeypatch):
         "1 of the 30 test scenes of Multi-Illumination",
     ]
     options["manual_dir"] = published / TRAIN
-    with pytest.raises(ValueError, match="0 of the 30 test scenes.*unpack"):
+    with pytest.raises(ValueError, match=r"0 of the 30 test scenes.*unpack"):
         multi_illumination(5, **options)
 
 
@@ -354,7 +355,7 @@ def too_small(file):
 
 
 @pytest.mark.parametrize(
-    ("name", "damage", "message"),
+    "name, damage, message",
     [
         ("dir_7_mip2.jpg", Path.unlink, "missing or broken"),
         ("dir_7_mip2.jpg", halved, "missing or broken"),

@@ -197,7 +197,7 @@ def test_training_pairs_are_moved_alike_and_test_pairs_not_at_all():
 
 
 def test_bad_arguments_are_named():
-    with pytest.raises(ValueError, match="`pairing` must be one of .*from_original"):
+    with pytest.raises(ValueError, match=r"`pairing` must be one of .*from_original"):
         data(pairing="all")
     with pytest.raises(ValueError, match="batch_size=31, images=30"):
         data(batch_size=31)

@@ -35,7 +35,7 @@ def test_lights_are_unit_vectors_in_front_and_flashes_stand_by_the_camera():
     np.testing.assert_allclose(np.linalg.norm(LIGHTS, axis=1), 1, atol=1e-6)
     elevation = np.rad2deg(np.arcsin(LIGHTS[:, 2]))
     side = np.delete(elevation, FRONTAL)
-    assert elevation[FRONTAL].min() > 60 > 55 > side.max() and side.min() > 20
+    assert elevation[FRONTAL].min() > 60 and 55 > side.max() > side.min() > 20
     cosines = LIGHTS @ LIGHTS.T - 2 * np.eye(25)
     assert np.rad2deg(np.arccos(cosines.max())) > 10  # no two are alike
 

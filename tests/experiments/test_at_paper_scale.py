@@ -73,7 +73,7 @@ def rate(model):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "latent_dim", "expected"),
+    "name, latent_dim, expected",
     [
         ("mnist_linf_fc", 784, 1e-3 * 2 / 10),
         ("mnist_linf_conv", 7 * 7 * 128, 1e-3),
@@ -122,7 +122,7 @@ def test_scenes_with_small_networks(first_step, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "stand_in"),
+    "name, data, stand_in",
     [
         ("mnist_rts", "mnist", "digits_rts"),
         ("cifar10c_classifier/plain", "cifar10", "photos"),

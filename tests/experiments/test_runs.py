@@ -293,7 +293,7 @@ def test_results_of_other_settings_are_refused(tmp_path):
     with pytest.raises(Started):
         run(seed=1)
     for changes in ({"seed": 2}, {}):
-        with pytest.raises(ValueError, match="other settings.*--fresh"):
+        with pytest.raises(ValueError, match=r"other settings.*--fresh"):
             run(**changes)
 
 

@@ -65,7 +65,7 @@ def test_names_of_files_are_in_the_folder(tmp_path):
 def test_results_of_other_settings_are_refused_and_kept(tmp_path, other):
     Stages(tmp_path / "run", {"seed": 0}).stage("train", giving(1))
     before = files_of(tmp_path)
-    with pytest.raises(ValueError, match="other settings.*--output.*--fresh"):
+    with pytest.raises(ValueError, match=r"other settings.*--output.*--fresh"):
         Stages(tmp_path / "run", other)
     assert files_of(tmp_path) == before
     work = giving(2)

@@ -203,7 +203,7 @@ def test_schedules_keep_their_form_when_epochs_change():
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    "changes, message",
     [
         ({"epoch": 3}, r"no settings \['epoch'\].*'epochs'"),
         ({"epochs": 0}, "`epochs` must be .* at least 1.*epochs=0"),
@@ -218,18 +218,18 @@ def test_bad_changes_are_refused(changes, message):
 
 
 def test_unknown_names_and_scales_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="mnist_rts, .*Received: mnist$"):
+    with pytest.raises(ValueError, match=r"mnist_rts, .*Received: mnist$"):
         experiments.run("mnist", "laptop", tmp_path)
     other = {"perturbation_set": "mnist"}
-    with pytest.raises(ValueError, match="mi_mip5, .*Received: mnist$"):
+    with pytest.raises(ValueError, match=r"mi_mip5, .*Received: mnist$"):
         experiments.run("mi_segmentation/smoothing", "paper", tmp_path, changes=other)
-    with pytest.raises(ValueError, match="`scale` must be one of .*scale='full'"):
+    with pytest.raises(ValueError, match=r"`scale` must be one of .*scale='full'"):
         experiments.run("mnist_rts", "full", tmp_path)
     assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
-    ("radius", "n", "sigma"),
+    "radius, n, sigma",
     [(2.7, 10_000, 0.84), (3.9, 10_000, 1.22), (10.2, 10_000, 3.19), (17, 1000, 6.9)],
 )
 def test_a_quantile_gives_the_papers_sigma(tiny_set, radius, n, sigma):

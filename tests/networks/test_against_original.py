@@ -212,7 +212,7 @@ def test_every_tensor_is_used_once_or_named():
     state = state_dict("mnist_fc")
     state["prior.fc9.weight"] = state.pop("prior.fc1.weight")
     state["generator.fc4.bias"] = state["generator.fc4.bias"][:5]
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match="missing") as error:
         original.from_state_dict(state, "mnist_fc")
     message = str(error.value)
     assert "missing: prior.fc1.weight" in message

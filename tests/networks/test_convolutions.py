@@ -33,7 +33,7 @@ def assert_close(found, expected):
 
 
 @pytest.mark.parametrize("size", [(9, 14), (3, 1)])
-@pytest.mark.parametrize(("channels", "filters"), SIZES)
+@pytest.mark.parametrize("channels, filters", SIZES)
 def test_results_and_gradients_are_the_librarys(channels, filters, size):
     x = normal((2, *size, channels), 0)
     kernel = normal((3, 3, channels, filters), 1) / np.sqrt(9 * channels)
@@ -46,7 +46,7 @@ def test_results_and_gradients_are_the_librarys(channels, filters, size):
             assert_close(ours, theirs)
 
 
-@pytest.mark.parametrize(("channels", "filters"), [(40, 16), (64, 64)])
+@pytest.mark.parametrize("channels, filters", [(40, 16), (64, 64)])
 def test_sizes_need_not_be_known(channels, filters):
     kernel = normal((3, 3, channels, filters), 1)
     spec = tf.TensorSpec([None, None, None, channels])

@@ -71,7 +71,7 @@ def test_pairs_of_two_sizes_and_too_small_images_are_named():
     x, _ = pairs_of((33, 47, 3))
     with pytest.raises(ValueError, match="must have the same shape"):
         pset.encode(x, x[:, :-1])
-    with pytest.raises(ValueError, match="at least 4. Received: height=3, width=47"):
+    with pytest.raises(ValueError, match=r"at least 4. Received: height=3, width=47"):
         pset.encode(x[:, :3], x[:, :3])
     with pytest.raises(ValueError, match="must hold images of shape"):
         pset.encode(x[..., :1], x[..., :1])
@@ -94,7 +94,7 @@ def test_unets_have_as_many_levels_as_they_are_given(levels):
 
 
 def test_unets_without_matching_levels_are_refused():
-    with pytest.raises(ValueError, match="one entry per level.*latents"):
+    with pytest.raises(ValueError, match=r"one entry per level.*latents"):
         lps.PerturbationSet.from_network("mi_unet", **{**UNET, "latents": (3, 2)})
     with pytest.raises(ValueError, match=r"at least two levels.*\(4,\)"):
         classifiers.Unet(3, (4,))

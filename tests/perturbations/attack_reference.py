@@ -166,10 +166,7 @@ def auto_pgd(look, u, radius, steps, marks):
                 best = int(np.argmax(values))
                 u, gradient = seen[best], gradients[best]
         ahead = project(u + length * unit(gradient), radius)
-        if k == 0:
-            moved = ahead
-        else:
-            moved = u + 0.75 * (ahead - u) + 0.25 * (u - points[-1])
+        moved = ahead if k == 0 else u + 0.75 * (ahead - u) + 0.25 * (u - points[-1])
         points.append(u)
         u = project(moved, radius)
     return seen, lengths

@@ -221,7 +221,7 @@ def test_beaten_examples_cost_nothing(pset, classifier, data, cost):
 
 
 def test_misclassified_images_are_not_searched_at_all(pset, classifier, data, cost):
-    index, x, y = data
+    index, x, _ = data
     wrong = (classifier(x).numpy().argmax(1) + 1) % reference.CLASSES
     result = pgd(pset).run(classifier, x, wrong, RADII, index, batch_size=8)
     assert cost.executed == 0 and result.success.all() and not result.u.any()
@@ -403,7 +403,7 @@ def test_errors(pset, classifier, data):
 def test_batches_of_a_stream_are_no_larger_than_the_first(pset, classifier, data):
     index, x, y = data
     batches = [(index[c], x[c], y[c]) for c in (slice(0, 8), slice(8, 17))]
-    with pytest.raises(ValueError, match="at most 8 as the first one. Received: 9 im"):
+    with pytest.raises(ValueError, match=r"at most 8 as the first one. Received: 9 im"):
         list(pgd(pset).stream(classifier, batches))
     with pytest.raises(ValueError, match="Received: 8 images, 7 labels, 8 numbers"):
         list(pgd(pset).stream(classifier, [(index[:8], x[:8], y[:7])]))

@@ -294,7 +294,7 @@ def test_errors(images, labels):
         unbuilt.compile(metrics=["mean_iou"])
     robust = lps.RobustClassifier(classifier)
     for loss in ("sparse_categorical_crossentropy", lambda y, p: 0):
-        with pytest.raises(ValueError, match="must be a keras.losses.Loss of logits"):
+        with pytest.raises(ValueError, match=r"must be a keras.losses.Loss of logits"):
             robust.compile(loss=loss)
     with pytest.raises(ValueError, match="of logits"):
         robust.compile(loss=keras.losses.SparseCategoricalCrossentropy())
@@ -303,13 +303,13 @@ def test_errors(images, labels):
     def fit(x, y):
         robust.fit(tf.data.Dataset.from_tensor_slices((x, y)).batch(2), verbose=0)
 
-    with pytest.raises(ValueError, match="below 3. Received labels from . to 7"):
+    with pytest.raises(ValueError, match=r"below 3. Received labels from . to 7"):
         fit(images, np.where(labels == labels[0], 7, labels))
     with pytest.raises(ValueError, match="at least 0"):
         fit(images, labels - 5)
-    with pytest.raises(ValueError, match="must be integers. Received dtype float"):
+    with pytest.raises(ValueError, match=r"must be integers. Received dtype float"):
         fit(images, labels.astype(np.float32))
-    with pytest.raises(ValueError, match="must lie in .0, 1."):
+    with pytest.raises(ValueError, match=r"must lie in .0, 1."):
         fit(images * 2 + 0.5, labels)
     with pytest.raises(ValueError, match="below 3"):
         robust.fit(images, labels + 3, verbose=0)

@@ -36,9 +36,8 @@ class Pixels(keras.layers.Layer):
 
 def data_of(x, y, groups=None, batch=2, **kwargs):
     """Test data of arrays: images, labels and, by name, groups (n, draws, h, w, c)."""
-    none = dict.fromkeys(
-        "train_pairs val_pairs test_pairs train val train_perturbed test_groups".split()
-    )
+    pairs = ("train_pairs", "val_pairs", "test_pairs")
+    none = dict.fromkeys((*pairs, "train", "val", "train_perturbed", "test_groups"))
     dataset = tf.data.Dataset.from_tensor_slices
     groups = {k: dataset((v, y)).batch(batch) for k, v in (groups or {}).items()}
     test = dataset((x, y)).batch(batch)
@@ -260,7 +259,7 @@ class Remembers:
         ready = iter(batches)
         waiting = list(itertools.islice(ready, 3))
         while waiting:
-            index, x, y = waiting.pop(0)
+            index, x, _ = waiting.pop(0)
             if self._breaks_at[0] in index:
                 raise KeyboardInterrupt
             self._seen.extend(index)
@@ -291,8 +290,8 @@ def same(one, other):
 def test_work_goes_on_where_it_stopped(longer, tmp_path):
     data = data_of(*longer)
     whole = evaluate(Pixels(), data, Remembers(), [0.5, 1])
+    attack = Remembers(breaks_at=6)
     with pytest.raises(KeyboardInterrupt):
-        attack = Remembers(breaks_at=6)
         evaluate(Pixels(), data, attack, [0.5, 1], directory=tmp_path)
     assert attack.seen == list(range(6))
     again = Remembers()
@@ -392,7 +391,7 @@ def test_interval_is_wilsons():
         wilson_interval(draw.mean(), 30) for draw in random.beta(4, 1, (2000, 30))
     ]
     low, high = np.transpose(intervals)
-    assert ((low <= 0.8) & (0.8 <= high)).mean() > 0.95
+    assert ((low <= 0.8) & (high >= 0.8)).mean() > 0.95
 
 
 def test_report_prints_writes_and_plots(maps, tmp_path):
@@ -426,7 +425,7 @@ def test_errors(longer):
         evaluate(Pixels(), data, radii=[1.0])
     with pytest.raises(ValueError, match="`radii` must be positive"):
         evaluate(Pixels(), data, Remembers(), radii=[0.0])
-    with pytest.raises(ValueError, match="one version for each name. Received: 2"):
+    with pytest.raises(ValueError, match=r"one version for each name. Received: 2"):
         evaluate(Pixels(), data_of(x, y, groups, perturbations=("fog",)))
     with pytest.raises(ValueError, match="no clean images"):
         evaluate(Pixels(), data_of(x, y, test=data.test.take(0)))

@@ -78,7 +78,7 @@ FORMULAS = {
 
 @pytest.mark.parametrize("shape", [(), (2, 3)], ids=["classifier", "segmenter"])
 @pytest.mark.parametrize(
-    ("name", "views"),
+    "name, views",
     [(name, 3) for name in FORMULAS] + [("Trades", 1), ("Mart", 1), ("WorstLoss", 1)],
 )
 def test_each_is_its_formula(name, views, shape):
@@ -127,7 +127,7 @@ def test_errors():
         objectives.Consistency(entropy=-1)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True).call
     one = tf.zeros((1, BATCH, CLASSES))
-    with pytest.raises(ValueError, match="several, such as .LatentNoise.*1 view"):
+    with pytest.raises(ValueError, match=r"several, such as .LatentNoise.*1 view"):
         objectives.Consistency()(loss, tf.zeros(BATCH, tf.int64), None, one)
     classifier = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten()])
     with pytest.raises(ValueError, match="give a `perturbation` too"):

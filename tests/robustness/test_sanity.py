@@ -249,8 +249,8 @@ def test_errors(pset, case):
     classifier.become()
     with pytest.raises(ValueError, match="`radii` must be positive"):
         run(pset, x, y, classifier, radii=[-1.0])
+    answers = np.asarray(classifier(x)).argmax(1)
     with pytest.raises(ValueError, match="Every image is answered wrongly"):
-        answers = np.asarray(classifier(x)).argmax(1)
         run(pset, x, (answers + 1) % 10, classifier)
     with pytest.raises(ValueError, match="`steps` must be a whole number"):
         sanity_checks(classifier, pset, x, y, radii=[1.0], steps=0)

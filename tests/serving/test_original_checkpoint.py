@@ -80,7 +80,7 @@ def test_files_that_are_no_checkpoints_are_named(tmp_path):
     torch.save({"epoch": 3, "val_loss": 1.0}, tmp_path / "other.pth")
     with pytest.raises(ValueError, match=r"Received: \['epoch', 'val_loss'\]"):
         original.load_checkpoint(tmp_path / "other.pth", "mnist_fc")
-    with pytest.raises(ValueError, match="missing: .*fc21"):
+    with pytest.raises(ValueError, match=r"missing: .*fc21"):
         original.load_checkpoint(CHECKPOINT, "mnist_fc")
     with pytest.raises(ValueError, match="`network` must be one of"):
         original.load_checkpoint(CHECKPOINT, "vgg")

@@ -301,14 +301,14 @@ def test_fit_names_bad_arguments(images):
     pset.compile(jit_compile=False)
     with pytest.raises(ValueError, match="same shape"):
         pset.fit(images, images[:, :-1], verbose=0)
-    with pytest.raises(ValueError, match="batches .x, x_perturbed."):
+    with pytest.raises(ValueError, match=r"batches .x, x_perturbed."):
         pset.fit(tf.data.Dataset.from_tensor_slices(images).batch(2), verbose=0)
     with pytest.raises(ValueError, match="own loss"):
         pset.compile(loss="mse")
 
 
 def test_bad_numbers_are_named(tiny_set, images):
-    with pytest.raises(ValueError, match="`radius` must be positive.*radius=-1"):
+    with pytest.raises(ValueError, match=r"`radius` must be positive.*radius=-1"):
         tiny_set.sample(images, radius=-1)
     with pytest.raises(ValueError, match="`radius` must be positive"):
         tiny_set.radius = 0

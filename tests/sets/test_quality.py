@@ -83,9 +83,9 @@ def test_errors(tiny_set, pairs):
         lps.quality.evaluate(tiny_set, pairs, radius=0)
     with pytest.raises(ValueError, match="`steps`"):
         lps.quality.evaluate(tiny_set, pairs, steps=0)
+    bad = pairs.map(lambda x, p: (x, p[:, :-1]))
     with pytest.raises(ValueError, match="same shape"):
-        bad = pairs.map(lambda x, p: (x, p[:, :-1]))
         lps.quality.evaluate(tiny_set, bad, verbose=False)
+    fresh = lps.PerturbationSet.from_network("mnist_stn", latent_dim=4)
     with pytest.raises(ValueError, match="no radius"):
-        fresh = lps.PerturbationSet.from_network("mnist_stn", latent_dim=4)
         lps.quality.evaluate(fresh, pairs)

@@ -35,7 +35,7 @@ def assert_same_weights(one, other):
 
 
 @pytest.mark.parametrize(
-    ("kind", "backup"),
+    "kind, backup",
     [
         ("set", keras.callbacks.BackupAndRestore),
         ("augmentation", Backup),

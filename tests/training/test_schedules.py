@@ -85,10 +85,10 @@ def test_refuses_what_is_no_schedule(epochs, values, message):
 
 @pytest.mark.parametrize("steps", [0, -3, 2.5, "many"])
 def test_refuses_steps_that_are_no_count(steps):
-    with pytest.raises(ValueError, match="`steps_per_epoch` must be.*Received"):
+    with pytest.raises(ValueError, match=r"`steps_per_epoch` must be.*Received"):
         PiecewiseLinear([0, 1], [0, 1], steps_per_epoch=steps)
 
 
 def test_as_a_learning_rate_it_needs_the_steps_per_epoch():
-    with pytest.raises(ValueError, match="needs `steps_per_epoch`.*Received"):
+    with pytest.raises(ValueError, match=r"needs `steps_per_epoch`.*Received"):
         PiecewiseLinear([0, 1], [0, 1])(0)
