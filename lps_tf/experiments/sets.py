@@ -1,6 +1,5 @@
 """Running an experiment that learns a perturbation set."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -85,13 +84,13 @@ def run_set(
             radius=s.radius,
             steps=s.steps,
             relative_step=0.05,
-            samples=s.num_samples,
+            num_samples=s.num_samples,
             seed=s.seed,
             verbose=run.verbose,
         )
         report.plot(run / "pictures")
         run.console.print(str(report), markup=False)
-        return json.loads(report.to_json())
+        return report.to_dict()
 
     def export() -> dict:
         pset = keras.models.load_model(run / MODEL)

@@ -4,7 +4,7 @@ import numpy as np
 
 from lps_tf._internal import checks
 
-#: The quantiles of latent norms that reports show and attacks are run at.
+#: Quantiles of latent norms that reports show and attacks are run at.
 QUANTILES = {
     "25%": 0.25,
     "50%": 0.5,
@@ -13,6 +13,11 @@ QUANTILES = {
     "99.9%": 0.999,
     "max": 1,
 }
+
+
+def quantiles(norms: np.ndarray) -> dict[str, float]:
+    """The quantiles of latent norms, by name."""
+    return {name: float(np.quantile(norms, q)) for name, q in QUANTILES.items()}
 
 
 def choose(
@@ -24,17 +29,17 @@ def choose(
     """The radius and the statistics that `PerturbationSet.calibrate` keeps.
 
     Args:
-        norms: latent norms ||u_q|| of validation pairs, (pairs,).
-        image: number of the image that each pair belongs to, (pairs,).
-        quantile: "max" or a fraction of the norms.
-        coverage: of a conformal radius, which then replaces the quantile.
+        norms: Latent norms ||u_q|| of validation pairs, (pairs,).
+        image: Index of the image that each pair belongs to, (pairs,).
+        quantile: Quantile of the norms, "max" or a fraction.
+        coverage: Coverage of a conformal radius, which then replaces the quantile.
 
     Returns:
         method, radius, pairs, images, mean, std and quantiles, as JSON values.
 
     Raises:
-        ValueError: for norms that are not finite, too few images for the coverage,
-            or a quantile or coverage outside (0, 1).
+        ValueError: If the norms are not finite, there are too few images for the
+            coverage, or a quantile or coverage is outside (0, 1).
     """
     if not np.isfinite(norms).all():
         raise ValueError("The latents are not finite: training has diverged.")
@@ -54,7 +59,7 @@ def choose(
         "images": images,
         "mean": float(norms.mean()),
         "std": float(norms.std()),
-        "quantiles": {k: float(np.quantile(norms, q)) for k, q in QUANTILES.items()},
+        "quantiles": quantiles(norms),
     }
 
 

@@ -1,110 +1,120 @@
 """Is a learned perturbation set any good? The measures of the paper's section 4."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
 
 from lps_tf import plots
-from lps_tf._internal import checks, files
+from lps_tf._internal import checks
 from lps_tf._internal.progress import progress
-from lps_tf.sets import latent
+from lps_tf._internal.report import Report
+from lps_tf.sets import calibration, latent
 from lps_tf.sets.likelihoods import Bernoulli
 from lps_tf.sets.perturbation_set import PerturbationSet
 from lps_tf.sets.protocol import Conditioned
 
-_TABLE = (
-    ("pairs", "pairs"),
-    ("radius", "radius of the ball"),
-    ("pair_mse", "mean squared error of x itself"),
-    ("reconstruction", "reconstruction, nats or squared error an image"),
-    ("kl", "KL divergence, nats an image"),
-    ("reconstruction_mse", "reconstruction, mean squared error"),
-    ("encoder_ae", "encoder approximation error (Enc. AE)"),
-    ("pgd_ae", "PGD approximation error (PGD AE)"),
-    ("eae", "expected approximation error (EAE)"),
-    ("oae", "over-approximation error (OAE)"),
-)
+_TABLE = {
+    "pairs": "pairs",
+    "radius": "radius of the ball",
+    "pair_mse": "mean squared error of x itself",
+    "reconstruction": "reconstruction, nats or squared error an image",
+    "kl": "KL divergence, nats an image",
+    "reconstruction_mse": "reconstruction, mean squared error",
+    "encoder_ae": "encoder approximation error (Enc. AE)",
+    "pgd_ae": "PGD approximation error (PGD AE)",
+    "eae": "expected approximation error (EAE)",
+    "oae": "over-approximation error (OAE)",
+}
 
 
-@dataclass
-class QualityReport:
+class Pictures(NamedTuple):
+    """What `QualityReport.plot` shows of the set, in 8 bits."""
+
+    x: np.ndarray  # (images, height, width, channels)
+    perturbed: np.ndarray  # of the shape of x, as the data have it
+    from_the_set: np.ndarray  # of the shape of x, by the encoder's projected latents
+    samples: np.ndarray  # (samples, images, height, width, channels)
+    interpolation: np.ndarray  # (8, 8, height, width, channels), of the first image
+
+
+@dataclass(frozen=True)
+class QualityReport(Report):
     """How well a set holds the perturbations seen, and how far beyond it reaches.
 
-    Errors are mean squared errors over pixels, averaged over pairs; `cross_entropy`
-    has the same ones as binary cross-entropy a pixel, for Bernoulli sets.
+    Errors are mean squared errors over pixels, averaged over pairs.
 
     Attributes:
-        values: the measures by name; `encoder_ae` and `pgd_ae` say whether the set
-            contains the perturbations seen, `eae` how far its typical members are
-            from them, `oae` how far it reaches.
-        cross_entropy: the errors as binary cross-entropy, None for Gaussian sets.
-        errors: the errors of each pair, by name, each (pairs,).
-        norms: latent norm ||u_q|| of each pair, (pairs,).
+        pairs: Number of pairs.
+        radius: Radius of the ball that was measured.
+        pair_mse: Error of x itself.
+        reconstruction: First term of the training objective, an image.
+        kl: Second term, in nats an image.
+        reconstruction_mse: Error of the reconstruction.
+        encoder_ae: Encoder approximation error. This one and the next say whether the
+            set contains the perturbations seen.
+        pgd_ae: PGD approximation error.
+        eae: Expected approximation error: how far typical members are from them.
+        oae: Over-approximation error: how far the set reaches.
+        cross_entropy: The errors by name, as binary cross-entropy a pixel; None unless
+            the likelihood is Bernoulli.
+        errors: Errors of each pair by name, each (pairs,).
+        norms: Latent norm ||u_q|| of each pair, (pairs,).
+        pictures: Images for `plot`.
     """
 
-    values: dict[str, float]
+    pairs: int
+    radius: float
+    pair_mse: float
+    reconstruction: float
+    kl: float
+    reconstruction_mse: float
+    encoder_ae: float
+    pgd_ae: float
+    eae: float
+    oae: float
     cross_entropy: dict[str, float] | None
     errors: dict[str, np.ndarray]
     norms: np.ndarray
-    _perturbation_set: PerturbationSet
-    _examples: tuple[np.ndarray, np.ndarray]
-
-    def __getattr__(self, name: str) -> float:
-        try:
-            return self.__dict__["values"][name]
-        except KeyError:
-            raise AttributeError(name) from None
+    pictures: Pictures
 
     def __str__(self) -> str:
-        width = max(len(text) for _, text in _TABLE)
-        return "\n".join(f"{text:{width}}  {self.values[k]:.5g}" for k, text in _TABLE)
+        width = max(map(len, _TABLE.values()))
+        return "\n".join(
+            f"{text:{width}}  {getattr(self, k):.5g}" for k, text in _TABLE.items()
+        )
 
-    def to_json(self, path: str | Path | None = None) -> str:
-        """The measures as JSON; written to `path` if one is given."""
-        norms = np.quantile(self.norms, (0.25, 0.5, 0.75, 0.99, 1))
-        names = ("25%", "50%", "75%", "99%", "max")
-        content = {
-            **self.values,
+    def to_dict(self) -> dict[str, Any]:
+        """The measures by name, and quantiles of the latent norms."""
+        return {
+            **{name: getattr(self, name) for name in _TABLE},
             "cross_entropy": self.cross_entropy,
-            "norm_quantiles": dict(zip(names, map(float, norms), strict=True)),
+            "norm_quantiles": calibration.quantiles(self.norms),
         }
-        text = json.dumps(content, indent=1)
-        if path is not None:
-            files.write_text(path, text + "\n")
-        return text
 
-    def plot(self, directory: str | Path | None = None) -> dict[str, Figure]:
-        """Pictures of the set; saved as PNG if a directory is given.
+    def _figures(self) -> dict[str, Figure]:
+        """The figures by name.
 
-        Returns:
-            Figures: "pairs" (original, perturbed, reconstruction), "samples" (of many
-            images), "interpolation" (between four encoded pairs) and "norms" (density
-            of the latent norms, with the radius).
+        They are "pairs" (original, perturbed, from the set), "samples" (of many
+        images), "interpolation" (between four encoded pairs) and "norms" (density of
+        the latent norms, with the radius).
         """
-        pset, (x, x_perturbed) = self._perturbation_set, self._examples
-        radius = self.values["radius"]
-        u = latent.project(pset.encode(x, x_perturbed), radius)
-        samples = pset.sample(x, 8, radius=radius, seed=0)
-        corners = tf.gather(u, np.arange(4) % len(x))
-        figures = {
-            "pairs": plots.rows(
-                {"x": x, "perturbed": x_perturbed, "from the set": pset.perturb(x, u)}
-            ),
-            "samples": plots.rows(
-                {"x": x, **{f"sample {i + 1}": s for i, s in enumerate(samples)}}
-            ),
-            "interpolation": plots.grid(pset.interpolate(x[:1], corners)),
-            "norms": plots.norm_density(self.norms, radius),
+        shown = Pictures(*(picture / np.float32(255) for picture in self.pictures))
+        samples = {f"sample {i + 1}": s for i, s in enumerate(shown.samples)}
+        pairs = {
+            "x": shown.x,
+            "perturbed": shown.perturbed,
+            "from the set": shown.from_the_set,
         }
-        if directory is not None:
-            for name, figure in figures.items():
-                files.write(Path(directory) / f"{name}.png", plots.png(figure))
-        return figures
+        return {
+            "pairs": plots.rows(pairs),
+            "samples": plots.rows({"x": shown.x, **samples}),
+            "interpolation": plots.grid(shown.interpolation),
+            "norms": plots.norm_density(self.norms, self.radius),
+        }
 
 
 def evaluate(
@@ -114,35 +124,36 @@ def evaluate(
     radius: float | None = None,
     steps: int = 50,
     relative_step: float = 0.05,
-    samples: int = 5,
+    num_samples: int = 5,
     seed: int = 0,
     verbose: bool = True,
 ) -> QualityReport:
     """Measures a set on test pairs (paper, section 4).
 
     Args:
-        perturbation_set: a trained set, calibrated unless `radius` is given.
-        pairs: batches (x, x_perturbed) that were neither trained nor calibrated on.
-        radius: of the ball, default the set's own.
-        steps: of the projected gradient descent (PGD AE) and ascent (OAE).
-        relative_step: length of a step as a fraction of the radius.
-        samples: truncated prior samples for each pair (EAE).
-        seed: of the samples, starts and posterior draws.
-        verbose: whether to show progress.
+        perturbation_set: Trained set, calibrated unless `radius` is given.
+        pairs: Batches (x, x_perturbed) that were neither trained nor calibrated on.
+        radius: Radius of the ball; None for the set's own.
+        steps: Number of steps of projected gradient descent (PGD AE) and ascent (OAE).
+        relative_step: Length of a step as a fraction of the radius.
+        num_samples: Number of truncated prior samples for each pair (EAE).
+        seed: Seed of all that is random: samples, starts, posterior latents.
+        verbose: Whether to show progress.
 
     Returns:
         A `QualityReport`.
 
     Raises:
-        ValueError: if there is no radius, no pair, or a bad image.
+        ValueError: If there is no radius, no pair, or a bad image.
     """
     pset, radius = perturbation_set, perturbation_set.require_radius(radius)
-    steps, samples = checks.count("steps", steps), checks.count("samples", samples)
+    steps = checks.count("steps", steps)
+    num_samples = checks.count("num_samples", num_samples)
     step = radius * checks.positive("relative_step", relative_step)
 
     @tf.function(autograph=False, reduce_retracing=True)
     def measure(x: tf.Tensor, x_perturbed: tf.Tensor, key: tf.Tensor) -> dict:
-        keys = latent.split(key, samples + 2)
+        keys = latent.split(key, num_samples + 2)
         conditioned = pset.condition(x)
         u_q = pset.encode(x, x_perturbed)
         posterior = pset.posterior(x, x_perturbed)
@@ -167,7 +178,7 @@ def evaluate(
                         (tf.shape(u_q)[0], u_q.shape[1]), radius, keys[2 + i]
                     ),
                 )
-                for i in range(samples)
+                for i in range(num_samples)
             ],
             "oae": [pset.decode(conditioned, furthest)],
             "reconstruction_mse": [reconstructed],
@@ -196,12 +207,13 @@ def evaluate(
     mean = {name: float(v.mean()) for name, v in {**total["elbo"], **mse}.items()}
     bce = {name: float(v.mean()) for name, v in total["bce"].items()}
     return QualityReport(
-        values={"pairs": len(total["norm"]), "radius": radius, **mean},
+        pairs=len(total["norm"]),
+        radius=radius,
+        **mean,
         cross_entropy=bce if pset.likelihood_name == "bernoulli" else None,
         errors=mse,
         norms=total["norm"],
-        _perturbation_set=pset,
-        _examples=examples,
+        pictures=_pictures(pset, radius, *examples),
     )
 
 
@@ -279,3 +291,18 @@ def _different(
     first = {image.tobytes(): i for i, image in reversed([*enumerate(x.numpy())])}
     keep = sorted(first.values())[:most]
     return x.numpy()[keep], x_perturbed.numpy()[keep]
+
+
+def _pictures(
+    pset: PerturbationSet, radius: float, x: np.ndarray, x_perturbed: np.ndarray
+) -> Pictures:
+    """What the report shows of a few pairs of different images."""
+    u = latent.project(pset.encode(x, x_perturbed), radius)
+    images = (
+        x,
+        x_perturbed,
+        pset.perturb(x, u),
+        pset.sample(x, 8, radius=radius, seed=0),
+        pset.interpolate(x[:1], tf.gather(u, np.arange(4) % len(x))),
+    )
+    return Pictures(*(np.uint8(np.rint(255 * np.asarray(i))) for i in images))

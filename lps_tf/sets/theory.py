@@ -10,7 +10,7 @@ is N(0, I), and K_i = m_i^2 + s_i^2 - 1 - log s_i^2. From R and the K_i alone:
 *The ball.* Both m_i^2 and s_i^2 - 1 - log s_i^2 are at least 0, so both are at most
 K_i: the first gives |m_i| <= sqrt(K_i), the second s_i^2 <= -W(-exp(-K_i - 1)) with
 the lower branch W_-1 of Lambert's function. Let B be the largest such bound on s_i and
-r the radius that holds 1 - alpha of a standard normal in k dimensions. A draw
+r the radius that holds 1 - alpha of a standard normal in k dimensions. A sample
 u = m + s n with ||n|| <= r has ||u|| <= sqrt(sum K_i) + B r = radius: the ball of that
 radius holds at least 1 - alpha of q.
 
@@ -31,34 +31,37 @@ from typing import Any
 import numpy as np
 import scipy.stats
 import tensorflow as tf
+from matplotlib.figure import Figure
 
+from lps_tf import plots
 from lps_tf._internal import checks
 from lps_tf._internal.progress import progress
+from lps_tf._internal.report import Report
 from lps_tf.sets import latent
 from lps_tf.sets.likelihoods import Bernoulli, Gaussian
 from lps_tf.sets.perturbation_set import PerturbationSet
 
 
 @dataclass(frozen=True)
-class Bounds:
+class Bounds(Report):
     """What theorems 1 and 2 say of each pair, and a latent that shows it.
 
     The distortion is the squared error (Gaussian) or the cross-entropy in nats
     (Bernoulli), summed over pixels. Arrays have one entry a pair.
 
     Attributes:
-        alpha: share of the posterior that may lie outside of the ball.
-        expected_log_likelihood: R, the mean of log p over posterior draws, in nats.
+        alpha: Share of the posterior that may lie outside of the ball.
+        expected_log_likelihood: R, the mean of log p over posterior samples, in nats.
         kl: KL(posterior || prior), in nats.
         k: K_i of each latent dimension, (pairs, latent_dim).
-        mass_radius: r, which holds 1 - alpha of a standard normal.
-        std_bound: B, which no standard deviation of the posterior exceeds.
-        radius: of the theorems' ball.
-        distortion: theorem 1: some latent in the ball is at most this far off.
-        log_likelihood: theorem 2: log E[p(x_perturbed | x, u)] over the truncated
+        mass_radius: Radius r, which holds 1 - alpha of a standard normal.
+        std_bound: Bound B, which no standard deviation of the posterior exceeds.
+        radius: Radius of the theorems' ball.
+        distortion: Theorem 1: some latent in the ball is at most this far off.
+        log_likelihood: Theorem 2: log E[p(x_perturbed | x, u)] over the truncated
             prior is at least this, in nats.
-        witness_distortion: the least distortion of the posterior draws in the ball.
-        witness_norm: norm of that draw.
+        witness_distortion: The least distortion of the posterior samples in the ball.
+        witness_norm: Norm of that sample.
     """
 
     alpha: float
@@ -89,6 +92,42 @@ class Bounds:
         width = max(map(len, rows))
         return "\n".join(f"{text:{width}}  {value:.5g}" for text, value in rows.items())
 
+    def to_dict(self) -> dict[str, Any]:
+        """Means over pairs, and what is the same for all of them."""
+        means = (
+            "expected_log_likelihood",
+            "kl",
+            "std_bound",
+            "radius",
+            "distortion",
+            "log_likelihood",
+            "witness_distortion",
+            "witness_norm",
+        )
+        return {
+            "pairs": len(self.kl),
+            "alpha": self.alpha,
+            "mass_radius": self.mass_radius,
+            **{name: float(getattr(self, name).mean()) for name in means},
+        }
+
+    def _figures(self) -> dict[str, Figure]:
+        """The figures by name.
+
+        They are "latent_use" (KL of each latent dimension, the most used one first)
+        and "theorem_1" (the bound of each pair, and what was found).
+        """
+        use, theorem_1 = (Figure(figsize=(4, 3), layout="constrained") for _ in "ab")
+        kl = np.sort(self.k.mean(0) / 2)[::-1]
+        axis = use.subplots()
+        axis.bar(1 + np.arange(len(kl)), kl, color=plots.COLOURS[0])
+        axis.set(xlabel="latent dimension, by use", ylabel="KL, nats")
+        axis = theorem_1.subplots()
+        axis.scatter(self.distortion, self.witness_distortion, s=8, c=plots.COLOURS[3])
+        axis.axline((0, 0), slope=1, color=plots.COLOURS[6], ls="--", lw=1)
+        axis.set(xlabel="distortion at most", ylabel="found in the ball")
+        return {"latent_use": use, "theorem_1": theorem_1}
+
 
 def std_bound(k: np.ndarray) -> np.ndarray:
     """Largest standard deviation s with s^2 - 1 - log s^2 <= k.
@@ -97,7 +136,7 @@ def std_bound(k: np.ndarray) -> np.ndarray:
     loses digits near 0; Newton's method does neither.
 
     Args:
-        k: numbers of at least 0, any shape.
+        k: Numbers of at least 0, any shape.
 
     Returns:
         Standard deviations of at least 1, of that shape.
@@ -117,7 +156,7 @@ def ball(k: np.ndarray, alpha: float) -> tuple[float, np.ndarray, np.ndarray]:
 
     Args:
         k: K_i, (pairs, latent_dim).
-        alpha: share that may lie outside, in (0, 1).
+        alpha: Share that may lie outside, in (0, 1).
 
     Returns:
         r, B (pairs,) and the radius (pairs,); see the module.
@@ -133,30 +172,30 @@ def bounds(
     pairs: tf.data.Dataset,
     *,
     alpha: float = 0.05,
-    draws: int = 100,
+    num_samples: int = 100,
     seed: int = 0,
     verbose: bool = True,
 ) -> Bounds:
     """The bounds of theorems 1 and 2 for each pair.
 
-    R is a mean over posterior draws, and so known up to their noise; K_i is exact.
+    R is a mean over posterior samples, and so known up to their noise; K_i is exact.
 
     Args:
-        perturbation_set: a trained set; its radius is not needed.
-        pairs: batches (x, x_perturbed).
-        alpha: share of the posterior that may lie outside of the ball, in (0, 1).
-        draws: posterior draws a pair.
-        seed: of the draws.
-        verbose: whether to show progress.
+        perturbation_set: Trained set; its radius is not needed.
+        pairs: Batches (x, x_perturbed).
+        alpha: Share of the posterior that may lie outside of the ball, in (0, 1).
+        num_samples: Number of posterior samples a pair.
+        seed: Seed of the samples.
+        verbose: Whether to show progress.
 
     Returns:
         `Bounds`.
 
     Raises:
-        ValueError: if there is no pair, or a number out of its range.
+        ValueError: If there is no pair, or a number is out of its range.
     """
     alpha = checks.probability("alpha", alpha)
-    draws = checks.count("draws", draws)
+    num_samples = checks.count("num_samples", num_samples)
     pset, variance = perturbation_set, perturbation_set.pixel_variance
     distortion_of = (Bernoulli if variance is None else Gaussian).reconstruction
 
@@ -168,7 +207,7 @@ def bounds(
         return m, s, pset.condition(x)
 
     @tf.function(autograph=False, reduce_retracing=True)
-    def draw(*inputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
+    def sample(*inputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
         m, s, conditioned, x_perturbed, key = inputs
         u = m + s * latent.standard_normal(tf.shape(m), key)
         image = pset.decode(conditioned, u)
@@ -182,9 +221,9 @@ def bounds(
         x = checks.images("x", x)
         x_perturbed = checks.images("x_perturbed", x_perturbed)
         m, s, conditioned = posterior_of(x, x_perturbed)
-        keys = latent.split(tf.constant([seed, i]), draws)
-        drawn = [draw(m, s, conditioned, x_perturbed, key) for key in keys]
-        norms, distortions = (np.stack(v, 1) for v in zip(*drawn, strict=True))
+        keys = latent.split(tf.constant([seed, i]), num_samples)
+        samples = [sample(m, s, conditioned, x_perturbed, key) for key in keys]
+        norms, distortions = (np.stack(v, 1) for v in zip(*samples, strict=True))
         results.append((m.numpy(), s.numpy(), norms, distortions))
     m, s, norms, distortions = (
         np.concatenate(part).astype(np.float64) for part in zip(*results, strict=True)

@@ -1,5 +1,7 @@
 """Theorems 1 and 2: the ingredients against SciPy, the bounds on a trained model."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -71,7 +73,7 @@ def trained(request):
     history = [theory.bounds(pset, data, verbose=False)]
     for epochs in (10, 140):
         pset.fit(data, epochs=epochs, verbose=0)
-        history.append(theory.bounds(pset, data, draws=400, verbose=False))
+        history.append(theory.bounds(pset, data, num_samples=400, verbose=False))
     return pset, x, x_perturbed, history
 
 
@@ -136,12 +138,28 @@ def test_the_expected_log_likelihood_is_that_of_the_distribution(trained):
     np.testing.assert_allclose(history[-1].kl[:4], terms, rtol=1e-3)
 
 
-def test_bounds_name_bad_input_and_print(tiny_set, images):
+def test_bounds_name_bad_input(tiny_set, images):
     data = tf.data.Dataset.from_tensor_slices((images, images[::-1])).batch(3)
     for alpha in (0, 1, -0.1):
         with pytest.raises(ValueError, match="`alpha` must lie strictly"):
             theory.bounds(tiny_set, data, alpha=alpha)
     with pytest.raises(ValueError, match="no pairs"):
         theory.bounds(tiny_set, data.take(0))
-    text = str(theory.bounds(tiny_set, data, draws=3, verbose=False))
-    assert "theorem 1" in text and "pairs" in text
+
+
+def test_bounds_print_plot_and_load(tiny_set, images, tmp_path):
+    data = tf.data.Dataset.from_tensor_slices((images, images[::-1])).batch(3)
+    found = theory.bounds(tiny_set, data, num_samples=3, verbose=False)
+    assert "theorem 1" in str(found) and "pairs" in found._repr_html_()
+    content = json.loads(found.to_json(tmp_path / "bounds.json"))
+    assert content["pairs"] == 6 and content["alpha"] == 0.05
+    assert content["radius"] == pytest.approx(found.radius.mean())
+    again = theory.Bounds.load(tmp_path / "bounds.json")
+    assert str(again) == str(found)
+    np.testing.assert_array_equal(again.k, found.k)
+    figures = again.plot(tmp_path)
+    assert set(figures) == {"latent_use", "theorem_1"}
+    bars = [bar.get_height() for bar in figures["latent_use"].axes[0].patches]
+    assert sum(bars) == pytest.approx(found.kl.mean())
+    for name in figures:
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
