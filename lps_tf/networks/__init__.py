@@ -10,6 +10,8 @@ certificates process x once: `features = generator.condition(x, training)`
 and `image = generator.decode(features, z, training)`.
 """
 
+from collections.abc import Callable
+
 from lps_tf.networks import classifiers
 from lps_tf.networks.cifar10_residual import cifar10_residual
 from lps_tf.networks.mi_unet import mi_unet
@@ -18,7 +20,7 @@ from lps_tf.networks.mnist_fc import mnist_fc
 from lps_tf.networks.mnist_stn import mnist_stn
 
 #: The networks that `PerturbationSet.from_network` knows by name.
-NETWORKS = {
+NETWORKS: dict[str, Callable[..., dict]] = {
     "cifar10_residual": cifar10_residual,
     "mi_unet": mi_unet,
     "mnist_conv": mnist_conv,

@@ -1,5 +1,7 @@
 """Choosing the radius of a perturbation set from latent norms (paper, section 4)."""
 
+from typing import Literal
+
 import numpy as np
 
 from lps_tf._internal import checks
@@ -23,7 +25,7 @@ def quantiles(norms: np.ndarray) -> dict[str, float]:
 def choose(
     norms: np.ndarray,
     image: np.ndarray,
-    quantile: float | str = "max",
+    quantile: float | Literal["max"] = "max",
     coverage: float | None = None,
 ) -> dict:
     """The radius and the statistics that `PerturbationSet.calibrate` keeps.

@@ -11,7 +11,7 @@ from lps_tf._internal.fixed import Fixed
 from lps_tf._internal.probability import tfd
 from lps_tf.networks import NETWORKS
 from lps_tf.sets import latent
-from lps_tf.sets.likelihoods import LIKELIHOODS
+from lps_tf.sets.likelihoods import LIKELIHOODS, OptimalGaussian
 from lps_tf.training import replicas
 from lps_tf.training.checked_model import CheckedModel
 from lps_tf.training.schedules import PiecewiseLinear
@@ -23,18 +23,23 @@ _WORTH_COMPILING = 100
 class ConditionalVAE(Fixed, CheckedModel):
     """The generative model under a `PerturbationSet`; paper, section 2.
 
+    It is a class by itself because it is all that training needs: distributions of
+    latents z, which know nothing of standardised latents, balls or radii.
+
     Args:
-        prior: layer or model, images to (mean, log-variance), each (batch, latent_dim).
-        recognition: the same for x and x_perturbed concatenated on channels.
-        generator: layer with `condition(x, training)` and
+        prior: Layer or model of images that returns (mean, log-variance), each
+            (batch, latent_dim).
+        recognition: Layer or model that returns the same for x and x_perturbed
+            concatenated on channels.
+        generator: Layer with `condition(x, training)` and
             `decode(features, z, training)`.
-        likelihood: "bernoulli", "gaussian" or "optimal_gaussian"; see
-            `lps_tf.likelihoods`.
-        seed: of every draw that is not given a seed of its own.
-        **kwargs: of `keras.Model`.
+        likelihood: Name of the likelihood: "bernoulli", "gaussian" or
+            "optimal_gaussian"; see `lps_tf.likelihoods`.
+        seed: Seed of all that is random and is given no seed of its own.
+        **kwargs: Arguments of `keras.Model`.
 
     Raises:
-        ValueError: for an unknown likelihood or a generator without the two methods.
+        ValueError: If the likelihood is unknown or the generator lacks a method.
     """
 
     FIXED = (
@@ -44,6 +49,7 @@ class ConditionalVAE(Fixed, CheckedModel):
         "likelihood_name",
         "seed",
     )
+    jit_compile: bool  # Keras's
 
     def __init__(
         self,
@@ -74,11 +80,11 @@ class ConditionalVAE(Fixed, CheckedModel):
         fixed = {"shape": (), "trainable": False, "autocast": False}
         self._beta = self.add_weight(name="beta", initializer="ones", **fixed)
         if LIKELIHOODS[likelihood].fits_variance:
-            # Of the last batches, for what comes after training.
+            # That of the last batches, for what comes after training.
             self._variance = self.add_weight(
                 name="variance", initializer="ones", aggregation="mean", **fixed
             )
-        # Draws are counted in a weight, not in a keras SeedGenerator: saved with the
+        # Samples are counted in a weight, not in a keras SeedGenerator: saved with the
         # others, it lets an interrupted run go on with the very same noise.
         fixed |= {"dtype": "int32", "aggregation": "none"}
         self._draws = self.add_weight(name="draws", initializer="zeros", **fixed)
@@ -103,22 +109,22 @@ class ConditionalVAE(Fixed, CheckedModel):
         """A model over one of the paper's networks.
 
         Args:
-            network: a name in `lps_tf.networks.NETWORKS`, or such a function.
-            likelihood: if not the paper's choice for that network.
-            seed: of the set's draws.
-            **sizes: of the network; its function documents them.
+            network: Name in `lps_tf.networks.NETWORKS`, or such a function.
+            likelihood: Name of the likelihood; None for the paper's choice for that
+                network.
+            seed: Seed of the set.
+            **sizes: Sizes of the network; its function documents them.
 
         Raises:
-            ValueError: for an unknown name.
+            ValueError: If the name is unknown.
         """
-        if isinstance(network, str):
-            if network not in NETWORKS:
-                raise ValueError(
-                    f"`network` must be one of {sorted(NETWORKS)}. "
-                    f"Received: network={network!r}"
-                )
-            network = NETWORKS[network]
-        parts = network(**sizes)
+        if isinstance(network, str) and network not in NETWORKS:
+            raise ValueError(
+                f"`network` must be one of {sorted(NETWORKS)}. "
+                f"Received: network={network!r}"
+            )
+        make = NETWORKS[network] if isinstance(network, str) else network
+        parts = make(**sizes)
         if likelihood is not None:
             parts["likelihood"] = likelihood
         return cls(**parts, seed=seed)
@@ -137,7 +143,7 @@ class ConditionalVAE(Fixed, CheckedModel):
 
     @property
     def pixel_variance(self) -> float | None:
-        """Of a pixel around G, as the likelihood has it; None for Bernoulli."""
+        """Variance of a pixel around G, by the likelihood; None for Bernoulli."""
         if self.likelihood_name == "bernoulli":
             return None
         fitted = LIKELIHOODS[self.likelihood_name].fits_variance
@@ -209,8 +215,8 @@ class ConditionalVAE(Fixed, CheckedModel):
         features = self.generator.condition(x, training=training)
         image = self.generator.decode(features, z, training=training)
         likelihood = LIKELIHOODS[self.likelihood_name]
-        fitted = (self._variance.value,) if likelihood.fits_variance else ()
-        return likelihood.distribution(image, *fitted)
+        variance = self._variance.value if likelihood.fits_variance else 1.0
+        return likelihood.distribution(image, variance)
 
     def _image(self, name: str, x: Any) -> tf.Tensor:
         x = checks.images(name, x)
@@ -280,7 +286,7 @@ class ConditionalVAE(Fixed, CheckedModel):
     def elbo_terms(
         self, x: tf.Tensor, x_perturbed: tf.Tensor, training: bool = False
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """The two terms of the objective at one posterior draw, each (batch,)."""
+        """The two terms of the objective at a posterior sample, each (batch,)."""
         prior = self.prior(x, training=training)
         posterior = self.posterior(x, x_perturbed, training=training)
         z = latent.draw(posterior, self.next_key())
@@ -298,13 +304,13 @@ class ConditionalVAE(Fixed, CheckedModel):
             return likelihood.reconstruction(image, target)
         variance = self._variance.value
         if training:
-            variance = likelihood.variance(image, target)
-            variance = replicas.mean(variance, tf.shape(target)[0])
+            best = OptimalGaussian.variance(image, target)
+            variance = replicas.mean(best, tf.shape(target)[0])
             self._variance.assign(0.9 * self._variance + 0.1 * variance)
         return likelihood.reconstruction(image, target, variance)
 
     def next_key(self) -> tf.Tensor:
-        """A fresh seed of the set's own draws, two int32."""
+        """A fresh key of the set's own, two int32."""
         self._draws.assign_add(1)
         return latent.replica_key(tf.stack([self.seed, self._draws.value]))
 

@@ -22,7 +22,7 @@ def norm(u: tf.Tensor) -> tf.Tensor:
     """Euclidean norm of each example.
 
     Args:
-        u: latents, (batch, ...).
+        u: Latents, (batch, ...).
 
     Returns:
         Norms, (batch,).
@@ -48,7 +48,7 @@ def project(u: tf.Tensor, radius: float | tf.Tensor) -> tf.Tensor:
 
 
 def where(condition: tf.Tensor, u: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
-    """Of each example, the rows of `u` where the condition (batch,) holds."""
+    """Selects per example: `u` where the condition (batch,) holds, else `other`."""
     condition = tf.reshape(condition, [-1] + [1] * (u.shape.rank - 1))
     return tf.where(condition, u, other)
 
@@ -56,45 +56,45 @@ def where(condition: tf.Tensor, u: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
 def ascent_direction(
     objective: Callable[[tf.Tensor], tuple[tf.Tensor, Any]], u: tf.Tensor
 ) -> tuple[tf.Tensor, Any, tf.Tensor]:
-    """Where every latent attack goes: the unit gradient of an objective.
-
-    Only the latent is watched, so no gradient of a weight is computed.
+    """The unit gradient of an objective, along which every latent attack steps.
 
     Args:
-        objective: maps latents to one value per example, (batch,), and anything else.
-        u: latents, (batch, ...).
+        objective: Function of latents that returns one value per example, (batch,),
+            and anything else.
+        u: Latents, (batch, ...).
 
     Returns:
         The values at `u`, what else the objective gave, and each example's gradient
         divided by its norm.
     """
+    # Only the latent is watched, so no gradient of a weight is computed.
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(u)
         value, rest = objective(u)
         total = tf.reduce_sum(value)
-    # Zero where a classifier cuts its gradient off: then nothing moves.
+    # A classifier may cut its gradient off: zero then, and nothing moves.
     gradient = tape.gradient(total, u, unconnected_gradients="zero")
     return value, rest, unit(gradient)
 
 
 def next_key(generator: keras.random.SeedGenerator) -> tf.Tensor:
-    """A fresh pair of int32 for TensorFlow's stateless functions."""
+    """A fresh key: the pair of int32 that TensorFlow's stateless functions take."""
     return replica_key(tf.cast(generator.next(), tf.int32))
 
 
-def replica_key(seed: tf.Tensor) -> tf.Tensor:
-    """The seed, made another one on each replica of a distribution strategy."""
+def replica_key(key: tf.Tensor) -> tf.Tensor:
+    """The key, made another one on each replica of a distribution strategy."""
     context = tf.distribute.get_replica_context()
     if context is not None and context.num_replicas_in_sync > 1:
-        seed = fold_in(seed, context.replica_id_in_sync_group)
-    return seed
+        key = fold_in(key, context.replica_id_in_sync_group)
+    return key
 
 
 class Keys:
-    """Seeds for the draws of calls: those given, or one's own next ones.
+    """Keys for what calls draw: made of those given, or one's own next ones.
 
     Args:
-        seed: makes the draws of two objects that are given the same seeds differ.
+        seed: Seed by which two objects that are given the same keys differ.
     """
 
     def __init__(self, seed: int):
@@ -102,7 +102,7 @@ class Keys:
         self._generator = keras.random.SeedGenerator(seed)
 
     def __call__(self, given: tf.Tensor | None) -> tf.Tensor:
-        """Two int32."""
+        """The key of a call, two int32."""
         if given is None:
             return next_key(self._generator)
         return fold_in(given, self._seed)
@@ -112,72 +112,72 @@ class Keys:
 # TensorFlow's own normals are not, and by default take XLA on a CPU ten times as long.
 
 
-def split(seed: tf.Tensor, number: int) -> tf.Tensor:
-    """Independent seeds, (number, 2), out of one."""
-    return tf.random.split(seed, number, alg="philox")
+def split(key: tf.Tensor, number: int) -> tf.Tensor:
+    """Independent keys, (number, 2), out of one."""
+    return tf.random.split(key, number, alg="philox")
 
 
-def fold_in(seed: tf.Tensor, data: tf.Tensor | int) -> tf.Tensor:
-    """The seed of one numbered draw among many."""
-    return tf.random.experimental.stateless_fold_in(seed, data, alg="philox")
+def fold_in(key: tf.Tensor, data: tf.Tensor | int) -> tf.Tensor:
+    """The key of one numbered sample among many."""
+    return tf.random.experimental.stateless_fold_in(key, data, alg="philox")
 
 
-def uniform(shape: tf.Tensor | tuple, seed: tf.Tensor) -> tf.Tensor:
-    """Draws above 0 and at most 1, float32 of 24 random bits; seed: two int32."""
+def uniform(shape: tf.Tensor | tuple, key: tf.Tensor) -> tf.Tensor:
+    """Uniform samples above 0 and at most 1, float32 of 24 random bits."""
     bits = tf.random.stateless_uniform(
-        shape, seed, minval=None, maxval=None, dtype=tf.int32, alg="philox"
+        shape, key, minval=None, maxval=None, dtype=tf.int32, alg="philox"
     )
     bits = tf.bitwise.bitwise_and(bits, 2**24 - 1)
     return (tf.cast(bits, tf.float32) + 0.5) * 2.0**-24
 
 
-def standard_normal(shape: tf.Tensor | tuple, seed: tf.Tensor) -> tf.Tensor:
-    """Draws from N(0, I), float32, by Box and Muller's formula; seed: two int32."""
-    u = uniform(tf.concat([[2], shape], 0), seed)
+def standard_normal(shape: tf.Tensor | tuple, key: tf.Tensor) -> tf.Tensor:
+    """Samples of N(0, I), float32, by Box and Muller's formula."""
+    u = uniform(tf.concat([[2], shape], 0), key)
     return tf.sqrt(-2 * tf.math.log(u[0])) * tf.cos(2 * np.pi * u[1])
 
 
-def draw(distribution: tfd.Independent, seed: tf.Tensor) -> tf.Tensor:
-    """A draw from a normal prior or posterior, (batch, latent_dim), by its noise."""
+def draw(distribution: tfd.Independent, key: tf.Tensor) -> tf.Tensor:
+    """A sample of a normal prior or posterior, (batch, latent_dim)."""
     mean = distribution.mean()
-    return mean + distribution.stddev() * standard_normal(tf.shape(mean), seed)
+    return mean + distribution.stddev() * standard_normal(tf.shape(mean), key)
 
 
-def sample_direction(shape: tf.Tensor | tuple, seed: tf.Tensor) -> tf.Tensor:
+def sample_direction(shape: tf.Tensor | tuple, key: tf.Tensor) -> tf.Tensor:
     """Uniform directions: latents of norm 1, of the given shape (batch, ...)."""
-    return unit(standard_normal(shape, seed))
+    return unit(standard_normal(shape, key))
 
 
 def sample_uniform_radius(
-    shape: tf.Tensor | tuple, radius: float | tf.Tensor, seed: tf.Tensor
+    shape: tf.Tensor | tuple, radius: float | tf.Tensor, key: tf.Tensor
 ) -> tf.Tensor:
     """A uniform direction times a uniform fraction of the radius (attack starts)."""
-    seeds = split(seed, 2)
-    fraction = uniform((shape[0],), seeds[1])
-    return _scale(sample_direction(shape, seeds[0]), radius * fraction)
+    keys = split(key, 2)
+    fraction = uniform((shape[0],), keys[1])  # (batch,)
+    return _scale(sample_direction(shape, keys[0]), radius * fraction)
 
 
 def sample_truncated_normal(
-    shape: tf.Tensor | tuple, radius: float | tf.Tensor, seed: tf.Tensor
+    shape: tf.Tensor | tuple, radius: float | tf.Tensor, key: tf.Tensor
 ) -> tf.Tensor:
-    """Draws from N(0, I) truncated to the ball: the probabilistic perturbation set.
+    """Samples of N(0, I) truncated to the ball: the probabilistic perturbation set.
 
     The direction is uniform and the norm follows a chi distribution truncated at
-    `radius`, drawn through its inverse distribution function. That works where
+    `radius`, sampled through its inverse distribution function. That works where
     rejection cannot: 128 latents leave 1e-11 of their mass in a ball of radius 7.
 
     Args:
-        shape: (batch, latent_dim); latent_dim must be known.
-        radius: radius of the ball, a positive number; infinity does not truncate.
-        seed: two int32.
+        shape: Shape (batch, latent_dim); latent_dim must be known.
+        radius: Radius of the ball, a positive number; infinity does not truncate.
+        key: Two int32.
 
     Returns:
         Latents of that shape, float32, each of norm at most `radius`.
     """
-    seeds = split(seed, 2)
-    probability = tf.cast(uniform((shape[0],), seeds[1]), tf.float64)
-    norms = truncated_chi_quantile(probability, shape[1], radius)
-    direction = sample_direction(shape, seeds[0])
+    keys = split(key, 2)
+    probability = tf.cast(uniform((shape[0],), keys[1]), tf.float64)
+    norms = truncated_chi_quantile(probability, shape[1], radius)  # (batch,)
+    direction = sample_direction(shape, keys[0])  # (batch, latent_dim)
     # Rounding in the direction's norm must not carry a point out of the ball.
     return project(_scale(direction, tf.cast(norms, tf.float32)), radius)
 
@@ -193,10 +193,10 @@ def truncated_chi_quantile(
     1e-5 of the true one.
 
     Args:
-        probability: values in [0, 1], any shape, float64.
-        dim: number of latent dimensions.
-        radius: where the distribution is cut off.
-        points: size of the table.
+        probability: Values in [0, 1], any shape, float64.
+        dim: Number of latent dimensions.
+        radius: Radius at which the distribution is cut off.
+        points: Size of the table.
 
     Returns:
         Norms, float64, of the shape of `probability`.
@@ -211,12 +211,14 @@ def truncated_chi_quantile(
     low = mode - 80.0 / (slope + tf.sqrt(tf.square(slope) + 80.0 * curve))
     low = tf.maximum(low, tf.zeros_like(low))
     high = tf.minimum(radius, mode + np.sqrt(80.0))
+    # Norms, log densities and distribution function of the table, each (points,).
     s = low + (high - low) * tf.linspace(tf.constant(0.0, tf.float64), 1.0, points)
     log_density = tf.math.xlogy(k, s) - tf.square(s) / 2
     density = tf.exp(log_density - tf.reduce_max(log_density))
     cdf = tf.cumsum(density[1:] + density[:-1])
     cdf = tf.concat([tf.zeros((1,), tf.float64), cdf / cdf[-1]], 0)
 
+    # Linear interpolation between the two points around each probability.
     flat = tf.reshape(probability, (-1,))
     right = tf.clip_by_value(tf.searchsorted(cdf, flat, side="right"), 1, points - 1)
     c0, c1 = tf.gather(cdf, right - 1), tf.gather(cdf, right)

@@ -1,8 +1,31 @@
 """How a generator's image G stands for a distribution of perturbed images."""
 
+from typing import Protocol
+
 import tensorflow as tf
 
 from lps_tf._internal.probability import tfd
+
+
+class Likelihood(Protocol):
+    """What a set needs of a likelihood."""
+
+    #: Whether training fits the variance of a pixel; others take no notice of it.
+    fits_variance: bool
+
+    @staticmethod
+    def distribution(
+        image: tf.Tensor, variance: float | tf.Tensor = 1.0
+    ) -> tfd.Distribution:
+        """p(x_perturbed | x, z) for images G of shape (batch, h, w, c)."""
+        ...
+
+    @staticmethod
+    def reconstruction(
+        image: tf.Tensor, target: tf.Tensor, variance: float | tf.Tensor = 1.0
+    ) -> tf.Tensor:
+        """How far G is from the target, (batch,): the first term of the objective."""
+        ...
 
 
 class Bernoulli:
@@ -14,7 +37,9 @@ class Bernoulli:
     fits_variance = False
 
     @staticmethod
-    def distribution(image: tf.Tensor) -> tfd.Distribution:
+    def distribution(
+        image: tf.Tensor, variance: float | tf.Tensor = 1.0
+    ) -> tfd.Distribution:
         """p(x_perturbed | x, z) for images G of shape (batch, h, w, c)."""
         # A probability of exactly 0 or 1 would give an infinite loss; the bound is
         # float32's resolution below 1, times two.
@@ -22,7 +47,9 @@ class Bernoulli:
         return tfd.Independent(tfd.Bernoulli(probs=probs, dtype=tf.float32), 3)
 
     @staticmethod
-    def reconstruction(image: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+    def reconstruction(
+        image: tf.Tensor, target: tf.Tensor, variance: float | tf.Tensor = 1.0
+    ) -> tf.Tensor:
         """Binary cross-entropy summed over pixels, (batch,), in nats."""
         return -Bernoulli.distribution(image).log_prob(target)
 
@@ -33,12 +60,16 @@ class Gaussian:
     fits_variance = False
 
     @staticmethod
-    def distribution(image: tf.Tensor) -> tfd.Distribution:
+    def distribution(
+        image: tf.Tensor, variance: float | tf.Tensor = 1.0
+    ) -> tfd.Distribution:
         """p(x_perturbed | x, z) for images G of shape (batch, h, w, c)."""
         return tfd.Independent(tfd.Normal(tf.cast(image, tf.float32), 1.0), 3)
 
     @staticmethod
-    def reconstruction(image: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+    def reconstruction(
+        image: tf.Tensor, target: tf.Tensor, variance: float | tf.Tensor = 1.0
+    ) -> tf.Tensor:
         """Sum of squared errors over pixels, (batch,).
 
         Without the factor 1/2 and the constant of the log-likelihood, as in the
@@ -60,14 +91,16 @@ class OptimalGaussian:
     fits_variance = True
 
     @staticmethod
-    def distribution(image: tf.Tensor, variance: tf.Tensor) -> tfd.Distribution:
+    def distribution(
+        image: tf.Tensor, variance: float | tf.Tensor = 1.0
+    ) -> tfd.Distribution:
         """p(x_perturbed | x, z) for images G of shape (batch, h, w, c)."""
         image = tf.cast(image, tf.float32)
         return tfd.Independent(tfd.Normal(image, tf.sqrt(variance)), 3)
 
     @staticmethod
     def reconstruction(
-        image: tf.Tensor, target: tf.Tensor, variance: tf.Tensor
+        image: tf.Tensor, target: tf.Tensor, variance: float | tf.Tensor = 1.0
     ) -> tf.Tensor:
         """Negative log-likelihood, (batch,), in nats; below zero for a good fit."""
         return -OptimalGaussian.distribution(image, variance).log_prob(target)
@@ -81,12 +114,12 @@ class OptimalGaussian:
         """
         error = tf.reduce_mean(Gaussian.reconstruction(image, target))
         pixels = tf.cast(tf.reduce_prod(tf.shape(target)[1:]), tf.float32)
-        # An image learned by heart must not divide by zero: 1e-6 is far below the
-        # error that 8 bits a pixel make.
+        # Overfitted images must not divide by zero: 1e-6 is far below the error that
+        # 8 bits a pixel make.
         return tf.stop_gradient(tf.maximum(error / pixels, 1e-6))
 
 
-LIKELIHOODS = {
+LIKELIHOODS: dict[str, type[Likelihood]] = {
     "bernoulli": Bernoulli,
     "gaussian": Gaussian,
     "optimal_gaussian": OptimalGaussian,

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -26,7 +26,7 @@ class PerturbationSet(ConditionalVAE):
 
         reconstruction(x_perturbed; z) + beta * KL(posterior || prior),
 
-    with one z drawn from the posterior. The reconstruction is the binary
+    with one sample z of the posterior. The reconstruction is the binary
     cross-entropy (Bernoulli), or the plain sum of squared errors without 1/2 and
     constant (Gaussian): the scale to which the paper's beta and learning rates
     belong. The optimal Gaussian needs no beta but 1. The metrics loss,
@@ -41,20 +41,22 @@ class PerturbationSet(ConditionalVAE):
         pset.calibrate(data.val_pairs, quantile=0.99)
 
     Args:
-        prior: layer or model, images to (mean, log-variance), each (batch, latent_dim).
-        recognition: the same for x and x_perturbed concatenated on channels.
-        generator: layer with `condition(x, training)` and
+        prior: Layer or model of images that returns (mean, log-variance), each
+            (batch, latent_dim).
+        recognition: Layer or model that returns the same for x and x_perturbed
+            concatenated on channels.
+        generator: Layer with `condition(x, training)` and
             `decode(features, z, training)`.
-        likelihood: "bernoulli", "gaussian" or "optimal_gaussian"; see
-            `lps_tf.likelihoods`.
-        seed: of every draw that is not given a seed of its own.
-        radius: of the set; usually left to `calibrate`.
-        calibration: statistics that `calibrate` keeps; restored on loading.
-        **kwargs: of `keras.Model`.
+        likelihood: Name of the likelihood: "bernoulli", "gaussian" or
+            "optimal_gaussian"; see `lps_tf.likelihoods`.
+        seed: Seed of all that is random and is given no seed of its own.
+        radius: Radius of the ball; usually left to `calibrate`.
+        calibration: Statistics that `calibrate` keeps; restored on loading.
+        **kwargs: Arguments of `keras.Model`.
 
     Raises:
-        ValueError: for an unknown likelihood, a generator without the two methods or
-            a radius that is not positive.
+        ValueError: If the likelihood is unknown, the generator lacks a method, or the
+            radius is not positive.
     """
 
     def __init__(
@@ -104,7 +106,7 @@ class PerturbationSet(ConditionalVAE):
         """The given radius, checked, or else the set's own.
 
         Raises:
-            ValueError: if neither is there, or the given one is not positive.
+            ValueError: If neither is there, or the given one is not positive.
         """
         if radius is not None:
             return checks.positive("radius", radius)
@@ -160,8 +162,8 @@ class PerturbationSet(ConditionalVAE):
         """g(x, u): the perturbation of x that the standardised latent u names.
 
         Args:
-            x: images, (batch, height, width, channels).
-            u: standardised latents, (batch, latent_dim).
+            x: Images, (batch, height, width, channels).
+            u: Standardised latents, (batch, latent_dim).
 
         Returns:
             Images in [0, 1], of the shape of x.
@@ -176,7 +178,7 @@ class PerturbationSet(ConditionalVAE):
         return self.decode(conditioned, u)
 
     def digest(self) -> str:
-        """A hash of what `perturb` depends on: neither radius nor counted draws."""
+        """A hash of what `perturb` depends on, which the radius is not."""
         return files.digest(
             *self.prior_network.get_weights(), *self.generator.get_weights()
         )
@@ -197,24 +199,26 @@ class PerturbationSet(ConditionalVAE):
         """Random members of S(x): u from N(0, I) exactly truncated to the ball.
 
         Args:
-            x: images, (batch, height, width, channels).
-            num_samples: draws an image; None for one, without an axis for it.
-            radius: of the ball, default the set's own.
-            seed: makes the draw reproducible; default the set's own next one.
+            x: Images, (batch, height, width, channels).
+            num_samples: Number of samples an image; None for one, without an axis
+                for it.
+            radius: Radius of the ball; None for the set's own.
+            seed: Seed of the samples; None draws from the set's own, other ones at
+                every call.
 
         Returns:
             Images, (batch, ...) or (num_samples, batch, ...).
 
         Raises:
-            ValueError: if there is no radius, or it is not positive.
+            ValueError: If there is no radius, or it is not positive.
         """
         radius = self.require_radius(radius)
-        draws = 1 if num_samples is None else checks.count("num_samples", num_samples)
+        number = 1 if num_samples is None else checks.count("num_samples", num_samples)
         conditioned = self.condition(x)
-        seeds = self.next_key() if seed is None else [0, seed]
+        keys = latent.split(self.next_key() if seed is None else [0, seed], number)
         shape = (tf.shape(conditioned.mean)[0], self.latent_dim)
         images = []
-        for key in tf.unstack(latent.split(seeds, draws)):
+        for key in tf.unstack(keys):
             u = latent.sample_truncated_normal(shape, radius, key)
             images.append(self.decode(conditioned, u))
         return images[0] if num_samples is None else tf.stack(images)
@@ -223,10 +227,10 @@ class PerturbationSet(ConditionalVAE):
         """A grid of perturbations of one image between four latents.
 
         Args:
-            x: one image, (1, height, width, channels).
-            corners: standardised latents, (4, latent_dim): upper left, upper right,
+            x: One image, (1, height, width, channels).
+            corners: Standardised latents, (4, latent_dim): upper left, upper right,
                 lower left, lower right.
-            size: side of the grid, at least 2.
+            size: Side of the grid, at least 2.
 
         Returns:
             Images, (size, size, height, width, channels).
@@ -277,31 +281,32 @@ class PerturbationSet(ConditionalVAE):
     def calibrate(
         self,
         pairs: tf.data.Dataset,
-        quantile: float | str = "max",
+        quantile: float | Literal["max"] = "max",
         coverage: float | None = None,
     ) -> float:
         """Chooses the radius from the latent norms ||u_q|| of validation pairs.
 
         Args:
             pairs: batches (x, x_perturbed) that were not trained on.
-            quantile: "max" (the paper's choice) or a fraction, such as 0.99.
-            coverage: instead, the conformal radius: a new image has all of its
-                perturbations inside with at least this probability, if it has as
-                many of them and comes from the same source as the m images here.
-                It is the ceil((m + 1) coverage)-th smallest of the largest norms of
-                the images.
+            quantile: Quantile of the norms: "max" (the paper's choice) or a fraction,
+                such as 0.99.
+            coverage: Coverage of a conformal radius, instead of a quantile: a new
+                image has all of its perturbations inside with at least this
+                probability, if it has as many of them and comes from the same source
+                as the m images here. The radius is the ceil((m + 1) coverage)-th
+                smallest of the largest norms of the images.
 
         Returns:
             The radius, also set as `radius`. Statistics stay in `calibration`.
 
         Raises:
-            ValueError: if there are no pairs, too few images for the coverage, or a
-                quantile or coverage outside (0, 1).
+            ValueError: If there are no pairs, too few images for the coverage, or a
+                quantile or coverage is outside (0, 1).
         """
         norms, image = self.latent_norms(pairs)
         self.calibration = calibration.choose(norms, image, quantile, coverage)
         self.radius = self.calibration["radius"]
-        return self.radius
+        return self.require_radius()
 
     def get_config(self) -> dict:
         """The constructor's arguments."""

@@ -192,7 +192,7 @@ def evaluate(
             "norm": latent.norm(u_q),
         }
 
-    results, examples = [], None
+    results: list[dict] = []
     batches = list(enumerate(pairs))
     if not batches:
         raise ValueError("There are no pairs: the data set is empty.")
@@ -200,7 +200,8 @@ def evaluate(
         x = checks.images("x", x)
         x_perturbed = checks.images("x_perturbed", x_perturbed)
         checks.same_shape("x", x, "x_perturbed", x_perturbed)
-        examples = examples or _different(x, x_perturbed)
+        if not results:
+            examples = _different(x, x_perturbed)
         results.append(measure(x, x_perturbed, tf.constant([seed, i])))
     total = tf.nest.map_structure(lambda *parts: np.concatenate(parts), *results)
     mse = total["mse"]
