@@ -6,104 +6,26 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
+
+#: What `add_subparsers` returns; argparse has no public name for it.
+_Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m lps_tf", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    demo = commands.add_parser(
-        "demo", help="from pairs of digits to a robust, certified, exported classifier"
-    )
-    demo.add_argument("--output", help="folder for the results (default: runs/demo)")
-    demo.add_argument("--quick", action="store_true", help="every stage, but short")
-    demo.add_argument("--fresh", action="store_true", help="do not resume, start over")
-    demo.set_defaults(command=_demo)
-    listing = commands.add_parser("list", help="the paper's experiments")
-    listing.set_defaults(command=_list)
-    run = commands.add_parser("run", help="run an experiment, or go on with it")
-    run.add_argument("name", metavar="NAME", help="of the experiment; see `list`")
-    run.add_argument(
-        "--scale",
-        choices=("paper", "laptop", "quick"),
-        default="laptop",
-        help="the paper's settings and data; a few minutes without a download (the "
-        "default); every stage of that, but short",
-    )
-    run.add_argument("--output", metavar="DIR", help="default: runs/SCALE")
-    run.add_argument("--data-dir", metavar="DIR", help="of TensorFlow Datasets")
-    run.add_argument("--fresh", action="store_true", help="do not resume, start over")
-    run.set_defaults(command=_run)
-    publish = commands.add_parser(
-        "publish", help="an experiment's model with a card, to give away; runs it first"
-    )
-    publish.add_argument(
-        "names", metavar="NAME", nargs="*", help="default: those of saved_models"
-    )
-    publish.add_argument(
-        "--scale", choices=("paper", "laptop", "quick"), default="laptop"
-    )
-    publish.add_argument("--output", metavar="DIR", help="default: saved_models")
-    publish.add_argument("--runs", metavar="DIR", help="of `run`; default: runs/SCALE")
-    publish.add_argument("--data-dir", metavar="DIR", help="of TensorFlow Datasets")
-    publish.set_defaults(command=_publish)
-    certify = commands.add_parser(
-        "certify", help="certify a data set, or a shard of it"
-    )
-    certify.add_argument("classifier", metavar="CLASSIFIER", help="a .keras file")
-    certify.add_argument("set", metavar="SET", help="a .keras file")
-    certify.add_argument("--sigma", type=float, required=True, help="of the noise")
-    certify.add_argument("--output", required=True, metavar="DIR", help="to write to")
-    certify.add_argument(
-        "--data", required=True, metavar="NAME", help="such as photos; its test images"
-    )
-    certify.add_argument(
-        "--option",
-        action="append",
-        default=[],
-        type=_assignment,
-        metavar="NAME=VALUE",
-        help="of the data, such as patches=[300,30,60]; repeatable",
-    )
-    certify.add_argument("--n0", type=int, default=100, help="samples for the class")
-    certify.add_argument("--n", type=int, default=10_000, help="samples, at most")
-    certify.add_argument("--alpha", type=float, default=1e-3)
-    way = certify.add_mutually_exclusive_group()
-    way.add_argument("--target-radius", type=float, help="certify it, or give up")
-    way.add_argument(
-        "--share", type=float, help="stop when n samples would add less of the radius"
-    )
-    certify.add_argument("--ignore-class", type=int, help="label of void pixels")
-    certify.add_argument("--shard", metavar="I/N", help="only the I-th of N shards")
-    certify.add_argument("--limit", type=int, help="only so many images")
-    certify.add_argument("--images-per-file", type=int, default=10)
-    certify.add_argument("--seed", type=int, default=0)
-    certify.set_defaults(command=_certify)
-    merge = commands.add_parser("merge", help="join the folders of `certify --shard`")
-    merge.add_argument("directories", nargs="+", metavar="DIR")
-    merge.add_argument("--output", required=True, metavar="DIR", help="to write to")
-    merge.set_defaults(command=_merge)
-    convert = commands.add_parser(
-        "import-original",
-        help="a checkpoint of the paper's PyTorch code as .keras and SavedModel",
-    )
-    convert.add_argument("checkpoint", metavar="CHECKPOINT", help="file to read")
-    convert.add_argument(
-        "--network",
-        required=True,
-        help="what it holds, such as cifar10_residual or classifier_wide_resnet",
-    )
-    convert.add_argument("--output", required=True, metavar="DIR", help="to write to")
-    convert.add_argument(
-        "--size",
-        action="append",
-        default=[],
-        type=_assignment,
-        metavar="NAME=VALUE",
-        help="of the network if not the paper's, such as latent_dim=16; repeatable",
-    )
-    convert.set_defaults(command=_import_original)
+    for add in (
+        _add_demo,
+        _add_list,
+        _add_run,
+        _add_publish,
+        _add_certify,
+        _add_merge,
+        _add_import_original,
+    ):
+        add(commands)
     options = parser.parse_args(arguments)
     try:
         options.command(options)
@@ -114,6 +36,120 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\nInterrupted. Run the same command to go on.", file=sys.stderr)
         return 130
     return 0
+
+
+def _add_demo(commands: _Commands) -> None:
+    parser = commands.add_parser(
+        "demo", help="from pairs of digits to a robust, certified, exported classifier"
+    )
+    parser.add_argument("--output", help="folder for the results (default: runs/demo)")
+    parser.add_argument("--quick", action="store_true", help="every stage, but short")
+    parser.add_argument(
+        "--fresh", action="store_true", help="do not resume, start over"
+    )
+    parser.set_defaults(command=_demo)
+
+
+def _add_list(commands: _Commands) -> None:
+    parser = commands.add_parser("list", help="the paper's experiments")
+    parser.set_defaults(command=_list)
+
+
+def _add_run(commands: _Commands) -> None:
+    parser = commands.add_parser("run", help="run an experiment, or go on with it")
+    parser.add_argument("name", metavar="NAME", help="of the experiment; see `list`")
+    parser.add_argument(
+        "--scale",
+        choices=("paper", "laptop", "quick"),
+        default="laptop",
+        help="the paper's settings and data; a few minutes without a download (the "
+        "default); every stage of that, but short",
+    )
+    parser.add_argument("--output", metavar="DIR", help="default: runs/SCALE")
+    parser.add_argument("--data-dir", metavar="DIR", help="of TensorFlow Datasets")
+    parser.add_argument(
+        "--fresh", action="store_true", help="do not resume, start over"
+    )
+    parser.set_defaults(command=_run)
+
+
+def _add_publish(commands: _Commands) -> None:
+    parser = commands.add_parser(
+        "publish", help="an experiment's model with a card, to give away; runs it first"
+    )
+    parser.add_argument(
+        "names", metavar="NAME", nargs="*", help="default: those of saved_models"
+    )
+    parser.add_argument(
+        "--scale", choices=("paper", "laptop", "quick"), default="laptop"
+    )
+    parser.add_argument("--output", metavar="DIR", help="default: saved_models")
+    parser.add_argument("--runs", metavar="DIR", help="of `run`; default: runs/SCALE")
+    parser.add_argument("--data-dir", metavar="DIR", help="of TensorFlow Datasets")
+    parser.set_defaults(command=_publish)
+
+
+def _add_certify(commands: _Commands) -> None:
+    parser = commands.add_parser("certify", help="certify a data set, or a shard of it")
+    parser.add_argument("classifier", metavar="CLASSIFIER", help="a .keras file")
+    parser.add_argument("set", metavar="SET", help="a .keras file")
+    parser.add_argument("--sigma", type=float, required=True, help="of the noise")
+    parser.add_argument("--output", required=True, metavar="DIR", help="to write to")
+    parser.add_argument(
+        "--data", required=True, metavar="NAME", help="such as photos; its test images"
+    )
+    parser.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        type=_assignment,
+        metavar="NAME=VALUE",
+        help="of the data, such as patches=[300,30,60]; repeatable",
+    )
+    parser.add_argument("--n0", type=int, default=100, help="samples for the class")
+    parser.add_argument("--n", type=int, default=10_000, help="samples, at most")
+    parser.add_argument("--alpha", type=float, default=1e-3)
+    way = parser.add_mutually_exclusive_group()
+    way.add_argument("--target-radius", type=float, help="certify it, or give up")
+    way.add_argument(
+        "--share", type=float, help="stop when n samples would add less of the radius"
+    )
+    parser.add_argument("--ignore-class", type=int, help="label of void pixels")
+    parser.add_argument("--shard", metavar="I/N", help="only the I-th of N shards")
+    parser.add_argument("--limit", type=int, help="only so many images")
+    parser.add_argument("--images-per-file", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.set_defaults(command=_certify)
+
+
+def _add_merge(commands: _Commands) -> None:
+    parser = commands.add_parser("merge", help="join the folders of `certify --shard`")
+    parser.add_argument("directories", nargs="+", metavar="DIR")
+    parser.add_argument("--output", required=True, metavar="DIR", help="to write to")
+    parser.set_defaults(command=_merge)
+
+
+def _add_import_original(commands: _Commands) -> None:
+    parser = commands.add_parser(
+        "import-original",
+        help="a checkpoint of the paper's PyTorch code as .keras and SavedModel",
+    )
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="file to read")
+    parser.add_argument(
+        "--network",
+        required=True,
+        help="what it holds, such as cifar10_residual or classifier_wide_resnet",
+    )
+    parser.add_argument("--output", required=True, metavar="DIR", help="to write to")
+    parser.add_argument(
+        "--size",
+        action="append",
+        default=[],
+        type=_assignment,
+        metavar="NAME=VALUE",
+        help="of the network if not the paper's, such as latent_dim=16; repeatable",
+    )
+    parser.set_defaults(command=_import_original)
 
 
 def _start_tensorflow() -> None:
@@ -233,7 +269,8 @@ def _assignment(text: str) -> tuple[str, Any]:
 def _import_original(options: argparse.Namespace) -> None:
     _start_tensorflow()
     from lps_tf._internal import files
-    from lps_tf.serving import export, original
+    from lps_tf.serving import original
+    from lps_tf.serving.export import export
 
     try:
         model = original.load_checkpoint(

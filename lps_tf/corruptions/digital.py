@@ -69,7 +69,7 @@ def elastic_transform(x: np.ndarray, c: Elastic, streams: Streams) -> np.ndarray
     down, right, shift = back.astype(np.float32).transpose(1, 2, 0)[..., None, None]
     grid = np.indices((height, width), np.float32)
     source = down * grid[0] + right * grid[1] + shift
-    x = pixels.bilinear(x, *source, "reflect")
+    x = pixels.bilinear(x, source[0], source[1], "reflect")
     if c.alpha == 0:
         return x
     shifts = _smooth(2 * streams.uniform(2, height, width) - 1, c.sigma * side)

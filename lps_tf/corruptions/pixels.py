@@ -2,11 +2,13 @@
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import numpy as np
 from scipy import sparse
 
+Border = Literal["reflect", "symmetric"]
 #: Weights of a blur below it, a fortieth of a grey level, are left out.
 NEGLIGIBLE = 1e-4
 # Rows worked on at once: those of a large image stay in a processor's cache.
@@ -28,9 +30,9 @@ def brightest(x: np.ndarray) -> np.ndarray:
 
 def weighted_shifts(
     padded: np.ndarray,
-    weights: Sequence[float],
-    rows: Sequence[int],
-    columns: Sequence[int],
+    weights: Iterable[float],
+    rows: Iterable[int],
+    columns: Iterable[int],
     height: int,
     width: int,
 ) -> np.ndarray:
@@ -47,13 +49,13 @@ def weighted_shifts(
     Returns:
         (..., height, width, channels).
     """
-    total = scaled = None
-    for weight, row, column in zip(weights, rows, columns, strict=True):
-        part = padded[..., row : row + height, column : column + width, :]
-        if total is None:
-            total, scaled = part * weight, np.empty(part.shape, part.dtype)
-        else:
-            total += np.multiply(part, weight, out=scaled)
+    (first, *others), shifts = weights, zip(rows, columns, strict=True)
+    parts = (padded[..., i : i + height, j : j + width, :] for i, j in shifts)
+    total = next(parts) * first
+    # One array takes every product: to allocate one a shift would take longer.
+    scaled = np.empty(total.shape, padded.dtype)
+    for weight, part in zip(others, parts, strict=True):
+        total += np.multiply(part, weight, out=scaled)
     return total
 
 
@@ -105,7 +107,7 @@ def zoom_axis(side: int, factor: float) -> sparse.csr_array:
 
 
 def bilinear(
-    x: np.ndarray, rows: np.ndarray, columns: np.ndarray, border: str
+    x: np.ndarray, rows: np.ndarray, columns: np.ndarray, border: Border
 ) -> np.ndarray:
     """Images read between their pixels.
 
@@ -113,7 +115,7 @@ def bilinear(
         x: (n, height, width, channels).
         rows: Where to read, (n, height, width), 0 being the centre of the first row.
         columns: The same for the columns.
-        border: How the image goes on outside, a mode of `numpy.pad`.
+        border: Mode of `numpy.pad` by which the image goes on outside.
     """
     n, height, width, channels = x.shape
     top, bottom, down = _neighbours(rows, height, border)
@@ -139,13 +141,13 @@ def bilinear(
 
 
 def _neighbours(
-    place: np.ndarray, side: int, border: str
+    place: np.ndarray, side: int, border: Border
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The two pixels around each place, and how far it is from the first of them."""
     below = np.floor(place)
     fraction = (place - below)[..., None]
     below = below.astype(np.int64)
-    margin = max(0, -below.min(), below.max() + 2 - side)
+    margin = int(max(0, -below.min(), below.max() + 2 - side))
     inside = np.pad(np.arange(side), margin, mode=border)
     below += margin
     return inside[below], inside[below + 1], fraction

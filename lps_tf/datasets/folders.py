@@ -203,7 +203,9 @@ def _given_splits(matches: list[Match]) -> tuple[list[Match], list[str | None]]:
                 stacklevel=3,
             )
         return matches, [None] * len(matches)
-    given = [_SPLIT_FOLDERS[_folder(match).lower()] for match in matches]
+    given: list[str | None] = [
+        _SPLIT_FOLDERS[_folder(match).lower()] for match in matches
+    ]
     inside = [match._replace(name=match.name.partition("/")[2]) for match in matches]
     return inside, given
 
@@ -277,8 +279,8 @@ def _common_size(
         if paths
     ]
     if image_size is None and len(headers.sizes) > 1:
-        listed = sorted(headers.sizes.items(), key=lambda item: -len(item[1]))[:5]
-        listed = "; ".join(f"{s} in {len(p)} ({few(p, 2)})" for s, p in listed)
+        common = sorted(headers.sizes.items(), key=lambda item: -len(item[1]))[:5]
+        listed = "; ".join(f"{s} in {len(p)} ({few(p, 2)})" for s, p in common)
         problems.append(
             f"of {len(headers.sizes)} sizes (height, width): {listed}. Pass "
             "`image_size` to resize them"
@@ -336,4 +338,6 @@ def _groups(matches: list[Match], class_names: tuple[str, ...]) -> tf.data.Datas
         versions = tf.RaggedTensor.from_row_lengths(versions, counts)
     indices = {name: index for index, name in enumerate(class_names)}
     labels = [indices.get(_folder(match), 0) for match in matches]
-    return tf.data.Dataset.from_tensor_slices((paths, versions, np.int64(labels)))
+    return tf.data.Dataset.from_tensor_slices(
+        (paths, versions, np.array(labels, np.int64))
+    )

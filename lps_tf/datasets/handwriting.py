@@ -18,8 +18,8 @@ _PAD = 7
 def rts_data(source: str, splits: Splits, **options: Any) -> PairData:
     """Pairs digits on a 42x42 canvas with rotated, translated and scaled ones."""
     pad = ((0, 0), (_PAD, _PAD), (_PAD, _PAD), (0, 0))
-    padded = [Split(np.pad(s.images, pad), s.labels) for s in splits]
-    return pair_data(f"{source}, RTS", *padded, perturb_rts, **options)
+    train, val, test = (Split(np.pad(s.images, pad), s.labels) for s in splits)
+    return pair_data(f"{source}, RTS", train, val, test, perturb_rts, **options)
 
 
 def linf_data(source: str, splits: Splits, **options: Any) -> PairData:

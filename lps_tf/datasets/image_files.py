@@ -83,8 +83,8 @@ def decoder(size: tuple[int, int], channels: int) -> Callable[[tf.Tensor], tf.Te
     """
     height, width = size
 
-    def read(path: bytes) -> np.ndarray:
-        path = os.fsdecode(path)
+    def read(encoded: bytes) -> np.ndarray:
+        path = os.fsdecode(encoded)
         try:
             with Image.open(path) as image:
                 # A large JPEG comes at a half, a quarter or an eighth of its size, as

@@ -65,7 +65,9 @@ def lighting_data(
         name,
         len(class_names),
         Groups(
-            *(_groups(builder, s) for s in ("train", "validation", "test")),
+            _groups(builder, "train"),
+            _groups(builder, "validation"),
+            _groups(builder, "test"),
             decode,
             decode_map,
         ),

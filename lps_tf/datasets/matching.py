@@ -70,7 +70,7 @@ def matched(
         else:
             key = _key(name, path, match)
             version = _around(name, key)
-        if key in by_key:
+        if key is not None and key in by_key:
             versions[by_key[key][0]].append((version, path))
         else:
             strays.append(path)

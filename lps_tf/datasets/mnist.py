@@ -64,7 +64,8 @@ def mnist_linf(
 def _splits(data_dir: str | Path | None) -> Splits:
     builder = prepared.builder("mnist", data_dir, stand_in="digits_rts or digits_linf")
     splits = prepared.held_out(builder, share=60)
-    return tuple(
+    train, val, test = (
         Split(images.astype("float32") / 255, labels.astype("int64"))
         for images, labels in (prepared.arrays(builder, split) for split in splits)
     )
+    return train, val, test

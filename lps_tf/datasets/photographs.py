@@ -52,8 +52,10 @@ def corrupted_data(
         name,
         len(class_names),
         Groups(
-            *(groups("paper", split) for split in ("train", "validation", "test")),
-            decode=decode,
+            groups("paper", "train"),
+            groups("paper", "validation"),
+            groups("paper", "test"),
+            decode,
         ),
         pairing=pairing,
         batch_size=batch_size,

@@ -34,7 +34,8 @@ def photos(
     from lps_tf.datasets.builders.corrupted import SETS, LpsCorruptedPhotos, PatchSet
     from lps_tf.datasets.builders.patches import SOURCE
 
-    patches = tuple(checks.count("patches", n) for n in patches)
+    train, val, test = (checks.count("patches", n) for n in patches)
+    patches = train, val, test
     builders = {}
     for name, what in SETS.items():
         config = PatchSet(

@@ -12,6 +12,7 @@ from lps_tf.datasets.rendering.materials import MATERIALS
 def scenes(
     height: int = 62,
     width: int = 93,
+    *,
     train: int = 300,
     val: int = 25,
     test: int = 30,

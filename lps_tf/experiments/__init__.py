@@ -1,12 +1,12 @@
 """The paper's experiments, by name: `python -m lps_tf list` and `run`.
 
-Each has three scales: "paper" takes the paper's settings and data, "laptop" a few
-minutes on a laptop and data that need no download, "quick" the same in half a minute,
-to see that everything works. `table` has them all.
+Each has three scales: "paper" has the settings and data of the paper; "laptop" takes a
+few minutes on a laptop, with data that need no download; "quick" runs every stage of
+that in half a minute, to see that it works. All are rows of `table`.
 
 With `TF_CONFIG` in the environment, the same command on each of several machines
-trains on all of them (see `lps_tf.training.multi_worker`); they have to see the same
-folders.
+trains on all of them (see `lps_tf.training.multi_worker`). The machines have to share
+their folders.
 """
 
 from importlib import import_module
@@ -42,7 +42,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # They need TensorFlow, which the list of experiments does not.
+    # Imported on first use: they need TensorFlow, the list of experiments does not.
     if name in ("load_data", "load_model", "publish", "run"):
         return getattr(import_module("lps_tf.experiments.running"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

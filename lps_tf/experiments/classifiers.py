@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, overload
 
 import keras
 import tensorflow as tf
@@ -31,34 +33,72 @@ def run_classifier(
     Args:
         run: Folder of the experiment.
         settings: Settings of the experiment.
-        data: Function that gives the data, when they are needed.
+        data: Function that returns the data, called only once they are needed.
         before: Folder of the experiment that has learned the perturbation set.
-        strategy: Devices to train on; only the chief of several machines goes on from
+        strategy: Devices to train on. Of several machines, only the chief goes on from
             there.
 
     Returns:
         The results, for metrics.json.
     """
-    s = settings
+    work = _Work(run, settings, data, before)
+    trained = run.stage("train", lambda: work.train(strategy))
+    if not multi_worker.is_chief(strategy):
+        return {}
+    resolved = trained["resolved"]
 
-    def perturbation_set() -> lps.PerturbationSet:
-        return keras.models.load_model(before / MODEL)
+    def evaluate() -> dict:
+        return work.evaluate(resolved["radii"])
 
-    def train() -> dict:
+    results = {**trained, "robustness": run.stage("evaluate", evaluate)}
+    model = work.model
+    if settings.training == "smoothing":
+
+        def model() -> lps.SmoothedClassifier:
+            return work.smoothed(resolved["sigma"])
+
+        results["certified"] = run.stage("certify", lambda: work.certify(model()))
+    return {**results, "export": run.stage("export", lambda: work.export(model()))}
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What the stages of an experiment do; each loads what an earlier one has saved."""
+
+    run: Stages
+    settings: ClassifierSettings
+    data: Callable[[], PairData]
+    before: Path
+
+    def perturbation_set(self) -> lps.PerturbationSet:
+        return keras.models.load_model(self.before / MODEL)
+
+    def model(self) -> keras.Model:
+        return keras.models.load_model(self.run / MODEL)
+
+    def smoothed(self, sigma: float) -> lps.SmoothedClassifier:
+        pset = self.perturbation_set()
+        return lps.SmoothedClassifier(
+            self.model(), pset, sigma, seed=self.settings.seed
+        )
+
+    def train(self, strategy: tf.distribute.Strategy) -> dict:
+        s, data = self.settings, self.data
         keras.utils.set_random_seed(s.seed)
 
+        # Called under the strategy, so that all variables are of its devices: those of
+        # the set as well, which is why it is loaded in here.
         def make() -> lps.RobustClassifier:
-            pset = perturbation_set()
             return lps.RobustClassifier(
                 network(s, data()),
-                perturbation(s, pset),
+                perturbation(s, self.perturbation_set()),
                 clean_fraction=s.clean_fraction,
             )
 
         segments = s.network == "Unet"
         perturbed = s.training in ("perturbed", "mixture")
         learned = training.train(
-            run,
+            self.run,
             s,
             make,
             data().train_perturbed if perturbed else data().train,
@@ -67,37 +107,35 @@ def run_classifier(
             strategy,
             metrics=["accuracy", "mean_iou"] if segments else ["accuracy"],
         )
-        pset = perturbation_set()
+        # Quantiles become numbers: the other stages and the report need no set.
+        pset = self.perturbation_set()
         resolved = {
             "radius": _radius(pset, s.radius),
             "radii": [_radius(pset, radius) for radius in s.radii],
-            "sigma": sigma(s, pset),
+            "sigma": None if s.sigma is None else sigma(s, pset),
         }
         return {"data": data().name, "resolved": resolved, **learned}
 
-    trained = run.stage("train", train)
-    if not multi_worker.is_chief(strategy):
-        return {}
-
-    def evaluate() -> dict:
-        options = {"steps": s.steps, "seed": s.seed}
+    def evaluate(self, radii: list[float]) -> dict:
+        s, run = self.settings, self.run
+        options: dict[str, Any] = {"steps": s.steps, "seed": s.seed}
         attack = (
-            lps.LatentAPGD(perturbation_set(), **options)
+            lps.LatentAPGD(self.perturbation_set(), **options)
             if s.attack == "apgd"
-            else lps.LatentPGD(perturbation_set(), relative_step=0.05, **options)
+            else lps.LatentPGD(self.perturbation_set(), relative_step=0.05, **options)
         )
         report = robustness.evaluate_robustness(
-            keras.models.load_model(run / MODEL),
-            data(),
+            self.model(),
+            self.data(),
             attack,
-            trained["resolved"]["radii"],
+            radii,
             directory=run / "evaluation",
             limit=s.limit,
             verbose=run.verbose,
         )
         report.plot(run / "pictures" / "robustness.png")
         run.console.print(str(report), markup=False)
-        rows, versions = report.rows, len(data().perturbations)
+        rows, versions = report.rows, len(self.data().perturbations)
         clean, mean = rows["clean"], rows["perturbed/mean"]
 
         def overall(measure: str) -> float | None:
@@ -110,18 +148,11 @@ def run_classifier(
             "all_versions": {k: overall(k) for k in ("accuracy", "mean_iou")},
         }
 
-    def smoothed() -> lps.SmoothedClassifier:
-        return lps.SmoothedClassifier(
-            keras.models.load_model(run / MODEL),
-            perturbation_set(),
-            trained["resolved"]["sigma"],
-            seed=s.seed,
-        )
-
-    def certify() -> dict:
+    def certify(self, smoothed: lps.SmoothedClassifier) -> dict:
+        s, run = self.settings, self.run
         report = certification.certify_dataset(
-            smoothed(),
-            data().test,
+            smoothed,
+            self.data().test,
             run / "certificates",
             n0=s.n0,
             n=s.n,
@@ -133,20 +164,13 @@ def run_classifier(
         run.console.print(str(report), markup=False)
         return report.to_dict()
 
-    def export() -> dict:
-        smooths = s.training == "smoothing"
-        model = smoothed() if smooths else keras.models.load_model(run / MODEL)
-        lps.export(model, run / "saved_model")
+    def export(self, model: keras.Model | lps.SmoothedClassifier) -> dict:
+        lps.export(model, self.run / "saved_model")
         return {"folder": "saved_model"}
-
-    results = {**trained, "robustness": run.stage("evaluate", evaluate)}
-    if s.training == "smoothing":
-        results["certified"] = run.stage("certify", certify)
-    return {**results, "export": run.stage("export", export)}
 
 
 def network(settings: ClassifierSettings, data: PairData) -> keras.Model:
-    """The classifier, not trained."""
+    """Makes the classifier, not trained."""
     make, sizes = getattr(classifiers, settings.network), settings.sizes
     if settings.network != "Unet":  # which takes images of any size
         return make(data.image_shape, data.num_classes, **sizes)
@@ -156,7 +180,7 @@ def network(settings: ClassifierSettings, data: PairData) -> keras.Model:
 
 
 def optimizer(settings: ClassifierSettings) -> Callable:
-    """Makes the optimizer, given a learning rate."""
+    """Returns a function from a learning rate to the optimizer."""
     if settings.optimizer == "adam":
         return keras.optimizers.Adam
     return lambda rate: keras.optimizers.SGD(rate, momentum=0.9)
@@ -165,7 +189,7 @@ def optimizer(settings: ClassifierSettings) -> Callable:
 def perturbation(
     settings: ClassifierSettings, pset: lps.PerturbationSet
 ) -> Callable | None:
-    """What perturbs the images that it is trained on; None for images as they are."""
+    """Makes what perturbs the training images; None leaves them as they are."""
     s, radius = settings, _radius(pset, settings.radius)
     if s.training == "augmentation":
         return lps.LatentAugmentation(pset, radius=radius, seed=s.seed)
@@ -182,16 +206,25 @@ def perturbation(
     return None
 
 
-def sigma(settings: ClassifierSettings, pset: lps.PerturbationSet) -> float | None:
-    """Standard deviation of the noise; see `ClassifierSettings`."""
+def sigma(settings: ClassifierSettings, pset: lps.PerturbationSet) -> float:
+    """Returns the standard deviation of the noise; see `ClassifierSettings`."""
     s = settings
     if not isinstance(s.sigma, str):
+        assert s.sigma is not None  # every row of the table that smooths has it
         return s.sigma
     # If all of n samples agree, the lower bound of Clopper and Pearson is
     # alpha^(1/n), and the radius sigma times the normal quantile of that.
-    most = norm.ppf(s.alpha ** (1 / s.n))
-    return float(_radius(pset, s.sigma) / most)
+    largest = norm.ppf(s.alpha ** (1 / s.n))
+    return float(_radius(pset, s.sigma) / largest)
 
 
+@overload
+def _radius(pset: lps.PerturbationSet, radius: Radius) -> float: ...
+@overload
+def _radius(pset: lps.PerturbationSet, radius: None) -> None: ...
 def _radius(pset: lps.PerturbationSet, radius: Radius | None) -> float | None:
-    return pset.calibration["quantiles"][radius] if isinstance(radius, str) else radius
+    """Returns a radius as a number: quantiles are those of validation pairs."""
+    if not isinstance(radius, str):
+        return radius
+    assert pset.calibration is not None  # the experiment of the set has calibrated it
+    return pset.calibration["quantiles"][radius]

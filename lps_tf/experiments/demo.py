@@ -1,7 +1,7 @@
 """The main job on real digits: from pairs to a robust, certified, exported classifier.
 
 `python -m lps_tf demo` runs the rows `DEMO` of the table, checks that their SavedModels
-work without this package, and puts all of it on one page.
+work without this package, and reports all results on one page.
 """
 
 import dataclasses
@@ -18,6 +18,7 @@ import lps_tf as lps
 from lps_tf._internal import files
 from lps_tf._internal.progress import quiet
 from lps_tf.experiments import running
+from lps_tf.experiments.classifiers import sigma
 from lps_tf.experiments.report import page
 from lps_tf.experiments.settings import ClassifierSettings
 from lps_tf.experiments.stages import Stages
@@ -38,14 +39,15 @@ def run(output: str | Path, scale: str = "laptop", fresh: bool = False) -> dict:
     Args:
         output: Folder for metrics.json, report.html and a folder of each experiment.
         scale: Scale of the experiments.
-        fresh: Whether to start over.
+        fresh: Whether to discard the results in the folder and start over.
 
     Returns:
-        What metrics.json holds.
+        The content of metrics.json.
     """
     settings = {k: dataclasses.asdict(row.settings(scale)) for k, row in DEMO.items()}
     folder = Stages(output, {"scale": scale, **settings}, fresh)
-    # TensorFlow warns of several classifiers as if they were one, traced anew.
+    # TensorFlow takes several classifiers for one function that is traced again and
+    # again, and warns of it.
     with quiet("tensorflow", logging.ERROR):
         found = {name: running.run(name, scale, folder.directory) for name in DEMO}
     differences = folder.stage("reload", lambda: _reload(folder.directory, scale))
@@ -71,11 +73,17 @@ def run(output: str | Path, scale: str = "laptop", fresh: bool = False) -> dict:
 
 
 def _reload(output: Path, scale: str) -> dict[str, float]:
-    """Differences of the SavedModels' outputs, in a process without this package."""
+    """Compares the outputs of the SavedModels with those of the models in memory.
+
+    The SavedModels are loaded in a process that cannot import this package.
+
+    Returns:
+        The largest absolute difference of each output.
+    """
     s = DEMO["demo/smoothing"].settings(scale)
     assert isinstance(s, ClassifierSettings)
     pset, classifier, noisy = (running.load_model(name, output) for name in EXPORTED)
-    smooth = lps.SmoothedClassifier(noisy, pset, s.sigma, seed=s.seed)
+    smooth = lps.SmoothedClassifier(noisy, pset, sigma(s, pset), seed=s.seed)
     x = next(iter(running.load_data("demo/set", scale).test))[0].numpy()[:4]
     u = np.random.RandomState(s.seed).randn(len(x), pset.latent_dim)
     certificate = smooth.certify(x, n0=s.n0, n=s.n, alpha=s.alpha, verbose=False)

@@ -1,4 +1,4 @@
-"""Trained models to give away: a SavedModel, its card, and examples to check it on."""
+"""Folders of trained models to give away: SavedModel, card and examples."""
 
 import shutil
 from pathlib import Path
@@ -26,10 +26,10 @@ def publish(
 
     Args:
         metrics: Results of the experiment, as in its metrics.json.
-        model: Model that it has trained.
+        model: Model that the experiment has trained.
         data: Data of the experiment.
-        source: Folder of its SavedModel.
-        path: Folder to write; one that is there is replaced.
+        source: Folder of the experiment's SavedModel.
+        path: Folder to write; an existing one is replaced.
 
     Returns:
         The folder.
@@ -37,7 +37,7 @@ def publish(
 
     def write(temporary: Path) -> None:
         shutil.copytree(source, temporary)
-        # Says when it was written, and is needed by nobody.
+        # It tells when it was written, so that no two folders would be the same.
         (temporary / "fingerprint.pb").unlink(missing_ok=True)
         loaded = tf.saved_model.load(temporary)
         arrays = _examples(model, data)
@@ -55,8 +55,14 @@ def publish(
     return files.atomically(path, write)
 
 
-def check(loaded: Any, arrays: dict[str, np.ndarray], metrics: dict) -> dict:
-    """What a SavedModel achieves on its examples; TensorFlow is all it takes."""
+def check(loaded: Any, arrays: dict[str, Any], metrics: dict) -> dict:
+    """Measures a SavedModel on its examples, with TensorFlow alone.
+
+    Args:
+        loaded: What `tf.saved_model.load` returns.
+        arrays: Arrays x and y of examples.npz.
+        metrics: Results of the experiment, which tell what kind of model it is.
+    """
     x, y = arrays["x"], arrays["y"]
     if "quality" in metrics:
         u = loaded.encode(x, y)
@@ -72,16 +78,17 @@ def check(loaded: Any, arrays: dict[str, np.ndarray], metrics: dict) -> dict:
     return {"accuracy": float((loaded.serve(x).numpy().argmax(-1) == y).mean())}
 
 
-def _examples(model: keras.Model, data: PairData) -> dict[str, np.ndarray]:
+def _examples(model: keras.Model, data: PairData) -> dict[str, Any]:
+    """Takes test examples, evenly spaced: neighbours are alike."""
     pairs = data.test_pairs if isinstance(model, lps.PerturbationSet) else data.test
     pairs = pairs.unbatch()
-    step = max(1, sum(1 for _ in pairs) // EXAMPLES)  # neighbours are alike
+    step = max(1, sum(1 for _ in pairs) // EXAMPLES)
     x, y = next(iter(pairs.shard(step, 0).batch(EXAMPLES)))
     return {"x": x.numpy(), "y": y.numpy()}
 
 
 def _card(metrics: dict) -> dict:
-    """What is worth knowing of an experiment's results."""
+    """Returns the part of an experiment's results that a user of the model needs."""
     settings = metrics["settings"]
     card = {
         "name": metrics["experiment"],
@@ -121,7 +128,7 @@ def _card(metrics: dict) -> dict:
 
 
 def _signatures(loaded: Any) -> dict[str, dict]:
-    """Inputs and outputs of each signature: types and shapes, -1 for any size."""
+    """Lists inputs and outputs of each signature, as type and shape; -1 is any size."""
 
     def described(tensors: dict) -> dict[str, str]:
         return {
@@ -139,6 +146,6 @@ def _signatures(loaded: Any) -> dict[str, dict]:
 
 
 def _megabytes(path: Path) -> float:
-    """Megabytes of all files in a folder."""
+    """Returns the size of all files in a folder, in megabytes."""
     size = sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
     return round(size / 1e6, 2)

@@ -1,4 +1,4 @@
-"""The page of one experiment, or of several that belong together."""
+"""Pages of one experiment, or of several that belong together."""
 
 import base64
 import dataclasses
@@ -15,7 +15,7 @@ from lps_tf.experiments.settings import TRAININGS
 from lps_tf.experiments.table import find
 from lps_tf.experiments.training import LOG, read_log
 
-#: What data that need no download stand in for.
+#: Data sets of the paper, by the name of the data that stand in for them offline.
 STAND_INS = {
     "digits_linf": "MNIST",
     "digits_rts": "MNIST",
@@ -25,15 +25,15 @@ STAND_INS = {
 
 
 def page(experiments: Mapping[str, tuple[Path, dict]], title: str, **facts: Any) -> str:
-    """A self-contained page of HTML.
+    """Renders a self-contained page of HTML.
 
-    Several classifiers are compared in one table, and their training is left to pages
-    of their own.
+    Several classifiers are compared in one table; each has its training on a page of
+    its own.
 
     Args:
         experiments: Folder and metrics.json of each experiment by name, sets first.
         title: Title of the page.
-        **facts: Further values for the template.
+        **facts: Further values that the template uses.
     """
     sections = [_section(*experiment) for experiment in experiments.values()]
     attacked = {
@@ -55,7 +55,7 @@ def page(experiments: Mapping[str, tuple[Path, dict]], title: str, **facts: Any)
 
 
 def render(template: str, **values: Any) -> str:
-    """A template of the experiments, filled in."""
+    """Renders one of the templates of this package."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("lps_tf.experiments"),
         autoescape=template.endswith(".html"),
@@ -67,13 +67,13 @@ def render(template: str, **values: Any) -> str:
 
 
 def is_total(row: str) -> bool:
-    """Whether a row of a robustness report sums up others, or stands for itself."""
+    """Tells whether a row of a robustness report is no detail of another one."""
     kind, _, which = row.partition("/")
     return kind in ("clean", "attack") or which in ("mean", "worst")
 
 
 def _section(folder: Path, metrics: dict) -> dict[str, Any]:
-    """What the template needs of one experiment."""
+    """Collects what the template needs of one experiment."""
     figures = {p.stem: p.read_bytes() for p in sorted((folder / "pictures").iterdir())}
     figures["training"] = plots.png(_training_curves(read_log(folder / LOG)))
     settings = metrics["settings"]
@@ -92,14 +92,14 @@ def _encoded(picture: bytes) -> str:
 
 
 def _attacked(metrics: dict) -> dict[float, float]:
-    """Accuracy by the radius of the attack."""
+    """Returns accuracies by the radius of the attack."""
     rows = metrics["robustness"]["rows"]
     attacks = [row["accuracy"] for name, row in rows.items() if "attack/" in name]
     return dict(zip(metrics["resolved"]["radii"], attacks, strict=True))
 
 
 def _training_curves(log: dict[str, list[tuple[int, float]]]) -> Figure:
-    """The loss over the epochs, in training and validation."""
+    """Plots the loss in training and validation over the epochs."""
     figure = Figure(figsize=(5, 3.2), layout="constrained")
     axis = figure.subplots()
     for i, (name, label) in enumerate(

@@ -38,31 +38,41 @@ def run(
 ) -> dict:
     """Runs an experiment, or what is left of it, and what it builds on.
 
-    Everything lands in the folder `output`/`name`: metrics.json, report.html,
-    pictures, the log of training, the model and its SavedModel. What it builds on
-    lands beside it, and is run only once for all that need it.
+    All results are written to the folder `output`/`name`: metrics.json, report.html,
+    pictures, the log of training, the model and its SavedModel. What it builds on has
+    a folder beside it, and is run only once for all experiments that need it.
 
     Args:
         name: Name of the experiment, one of `EXPERIMENTS`.
         scale: One of "paper", "laptop" and "quick".
         output: Folder of all experiments of one scale, default runs/`scale`.
         data_dir: Folder of the data sets, default that of TensorFlow Datasets.
-        fresh: Whether to start over; what it builds on stays.
-        changes: Settings that are to differ, by name, such as {"optimizer": "adam"}.
+        fresh: Whether to start over; results of what it builds on are kept.
+        changes: Settings that differ from those of the table, by name, such as
+            {"optimizer": "adam"}.
         verbose: Whether to show progress and results.
 
     Returns:
         What metrics.json holds; nothing on a machine that is not the chief.
 
     Raises:
-        ValueError: for an unknown name, scale or setting, or if the folder holds
-            results of other settings.
-        FileNotFoundError: if a data set of the paper is not on this machine.
+        ValueError: If the name, the scale or a setting is unknown, or if the folder
+            holds results of other settings.
+        FileNotFoundError: If a data set of the paper is not on this machine.
     """
     strategy = multi_worker.strategy_from_environment()
     output = Path(output or f"runs/{scale}")
     changes = changes or {}
-    return _run(name, scale, output, data_dir, fresh, changes, verbose, strategy)
+    return _run(
+        name,
+        scale,
+        output,
+        data_dir=data_dir,
+        fresh=fresh,
+        changes=changes,
+        verbose=verbose,
+        strategy=strategy,
+    )
 
 
 def publish(
@@ -73,15 +83,16 @@ def publish(
     directory: str | Path = "saved_models",
     data_dir: str | Path | None = None,
 ) -> Path:
-    """Runs an experiment, if it has not been, and makes its model one to give away.
+    """Writes a folder with a trained model to give away; runs its experiment first.
 
     Args:
         name: Name of the experiment.
-        scale: Scale, as for `run`.
+        scale: Scale of the experiment, as for `run`.
         output: Folder of all experiments of the scale, as for `run`.
-        directory: Folder in which one of the experiment's name is written, with "-"
-            for "/": a SavedModel that needs TensorFlow alone, card.json, README.md,
-            and a few examples with what the model achieves on them.
+        directory: Parent of the folder that is written, which has the name of the
+            experiment, with "-" for "/". It holds a SavedModel that needs TensorFlow
+            alone, card.json, README.md, and a few examples with what the model
+            achieves on them.
         data_dir: Folder of the data sets, as for `run`.
 
     Returns:
@@ -101,19 +112,19 @@ def publish(
 def load_data(
     name: str, scale: str = "laptop", data_dir: str | Path | None = None
 ) -> PairData:
-    """The data of an experiment."""
+    """Loads the data of an experiment."""
     return training.load(find(name).settings(scale), data_dir)
 
 
 def load_model(name: str, output: str | Path) -> keras.Model:
-    """What an experiment has trained: a PerturbationSet, a classifier or segmenter.
+    """Loads what an experiment has trained: a set, a classifier or a segmenter.
 
     Args:
         name: Name of the experiment.
-        output: Folder that `run` was given.
+        output: Folder of all experiments of the scale, as for `run`.
 
     Raises:
-        FileNotFoundError: if it has not been run.
+        FileNotFoundError: If the experiment has not been run.
     """
     path = Path(output) / name / training.MODEL
     if not path.exists():
@@ -127,6 +138,7 @@ def _run(
     name: str,
     scale: str,
     output: Path,
+    *,
     data_dir: str | Path | None,
     fresh: bool,
     changes: Mapping[str, Any],
@@ -136,21 +148,33 @@ def _run(
     experiment = find(name)
     settings = changed(experiment.settings(scale), **changes)
     chief = multi_worker.is_chief(strategy)
-    # First, because it refuses a folder of other settings.
+    # First of all, because it refuses a folder with results of other settings.
     folder = Stages(
         output / name, _settings(name, scale, settings), fresh, verbose, not chief
     )
     predecessor = settings.predecessor
     if predecessor is not None:
         shown = verbose and not (output / predecessor / "metrics.json").exists()
-        _run(predecessor, scale, output, data_dir, False, {}, shown, strategy)
-    # Until here the chief may write what the others are going to read.
+        _run(
+            predecessor,
+            scale,
+            output,
+            data_dir=data_dir,
+            fresh=False,
+            changes={},
+            verbose=shown,
+            strategy=strategy,
+        )
+    # Until here the chief may write what the other machines are going to read.
     multi_worker.wait_for_all(strategy)
     folder.console.rule(f"{name}, {scale} scale")
     data = functools.cache(lambda: training.load(settings, data_dir))
-    before = output / predecessor if predecessor else None
-    work = run_set if isinstance(settings, SetSettings) else run_classifier
-    results = work(folder, settings, data, before, strategy)
+    if isinstance(settings, SetSettings):
+        start = None if settings.start is None else output / settings.start
+        results = run_set(folder, settings, data, start, strategy)
+    else:
+        learned = output / settings.perturbation_set
+        results = run_classifier(folder, settings, data, learned, strategy)
     if not chief:
         return {}
     metrics = {
@@ -159,7 +183,7 @@ def _run(
         "scale": scale,
         "builds_on": predecessor,
         **results,
-        # On other data they would say nothing.
+        # On other data the paper's figures say nothing.
         "published": experiment.published if scale == "paper" else {},
         "seconds": sum(folder.seconds.values()),
         "seconds_by_stage": folder.seconds,
@@ -176,7 +200,7 @@ def _run(
 def _settings(
     name: str, scale: str, settings: SetSettings | ClassifierSettings
 ) -> dict:
-    """What the results depend on, the settings of what they build on among them."""
+    """Returns what the results depend on, including what they build on."""
     before = settings.predecessor
     builds_on = before and _settings(before, scale, find(before).settings(scale))
     return {

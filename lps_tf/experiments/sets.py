@@ -29,9 +29,10 @@ def run_set(
     Args:
         run: Folder of the experiment.
         settings: Settings of the experiment.
-        data: Function that gives the data, when they are needed.
-        before: Folder of the experiment whose weights training starts from.
-        strategy: Devices to train on; only the chief of several machines goes on from
+        data: Function that returns the data, called only once they are needed.
+        before: Folder of the experiment whose weights training starts from; None
+            starts from random ones.
+        strategy: Devices to train on. Of several machines, only the chief goes on from
             there.
 
     Returns:
@@ -74,7 +75,8 @@ def run_set(
         pset = keras.models.load_model(run / MODEL)
         pairs = data().test_pairs
         if s.limit is not None:
-            # Batches evenly spaced: neighbours may be of one image.
+            # Batches evenly spaced, because neighbouring pairs may be of one image;
+            # rounded up, so that they hold `limit` pairs.
             batches = -(-s.limit // s.batch_size)
             pairs = pairs.shard(max(1, len(pairs) // batches), 0)
             pairs = pairs.unbatch().take(s.limit).batch(s.batch_size)

@@ -1,4 +1,4 @@
-"""What an experiment depends on: settings at the paper's scale, and what differs."""
+"""Settings of experiments: those of the paper, and what differs at other scales."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from lps_tf._internal import numbers
 #: (epochs, values): a value at each of these epochs, straight lines between them.
 Schedule = tuple[tuple[float, ...], tuple[float, ...]]
 
-#: A number, or the quantile of the set's latent norms that gives it, such as "50%".
+#: A number, or the quantile of the latent norms of validation pairs, such as "50%".
 Radius = float | str
 
 SCALES = ("paper", "laptop", "quick")
@@ -20,18 +20,20 @@ _Settings = TypeVar("_Settings", bound="Training")
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """What sets and classifiers have in common.
+    """Settings that sets and classifiers have in common.
 
     Attributes:
         data: Name of a function of `lps_tf.datasets`.
         options: Arguments of that function beyond batch_size and data_dir.
         batch_size: Number of examples in a batch of training.
-        network: Name of a network of `PerturbationSet.from_network`, or for a
-            classifier of a function of `lps_tf.networks.classifiers`.
+        network: Name of the network: for a set, one that
+            `PerturbationSet.from_network` knows, for a classifier, a function of
+            `lps_tf.networks.classifiers`.
         sizes: Arguments of the network.
         epochs: Number of epochs of training.
         learning_rate: Schedule of the learning rate.
-        seed: Seed of weights, order and random numbers; not of the data's splits.
+        seed: Seed of initial weights, order of batches and random numbers, but not of
+            the splits of the data.
     """
 
     data: str
@@ -53,16 +55,18 @@ class SetSettings(Training):
     """How a perturbation set is learned and measured.
 
     Attributes:
-        start: Experiment whose weights training starts from; None for fresh ones.
-        likelihood: One of `lps_tf.likelihoods`.
+        start: Name of the experiment whose weights training starts from; None starts
+            from random ones.
+        likelihood: Name of a likelihood of `lps_tf.sets.likelihoods`.
         beta: Schedule of the weight of the KL term.
-        weight_decay: Weight decay of Adam. Keras's is decoupled from the gradient,
-            that of PyTorch was not; with the paper's 5e-7 neither shows.
+        weight_decay: Weight decay of Adam. Keras decouples it from the gradient, which
+            PyTorch did not; at the paper's 5e-7 neither has an effect that shows.
         radius: Radius of the ball that is measured; None for the calibrated one, the
             largest norm of a validation pair.
-        steps: Number of steps of the attacks that measure it, each as long as a
+        steps: Number of steps of the attacks that measure it. The length of each is a
             twentieth of the radius.
-        num_samples: Samples of each pair, for the expected approximation error.
+        num_samples: Number of samples of each pair that the expected approximation
+            error is estimated from.
         limit: Number of test pairs that are measured, evenly spaced; None for all.
     """
 
@@ -77,7 +81,7 @@ class SetSettings(Training):
 
     @property
     def predecessor(self) -> str | None:
-        """The experiment that has to be run first, if there is one."""
+        """Name of the experiment that has to be run first, if there is one."""
         return self.start
 
 
@@ -86,24 +90,24 @@ class ClassifierSettings(Training):
     """How a classifier or segmenter is trained, attacked and certified.
 
     Attributes:
-        perturbation_set: Experiment that learns the perturbation set.
-        training: What it is trained on, one of `TRAININGS`.
+        perturbation_set: Name of the experiment that learns the perturbation set.
+        training: Kind of training, one of `TRAININGS`.
         optimizer: "sgd", with momentum 0.9, or "adam".
         radius: Radius of the ball that "augmentation", "adversarial" and "mixture"
             train in.
         attack_steps: Number of steps of the attack in training.
         attack_relative_step: Length of these steps as a fraction of the radius.
-        clean_fraction: Share of each batch of a "mixture" that is not attacked.
-        sigma: Standard deviation of the noise of "smoothing". A quantile gives the
-            sigma for which that quantile is the largest radius that n samples can
-            certify: so the paper's values follow from its quantiles.
+        clean_fraction: Fraction of each batch of a "mixture" that is not attacked.
+        sigma: Standard deviation of the noise of "smoothing". A quantile stands for
+            the sigma at which that quantile is the largest radius that n samples can
+            certify, which is how the paper's values follow from its quantiles.
         radii: Radii of the attacks that measure it.
-        attack: "pgd", with steps as long as a twentieth of the radius, or "apgd",
-            which is stronger.
+        attack: Name of these attacks: "pgd", with steps of a twentieth of the radius,
+            or "apgd", which is stronger.
         steps: Number of steps of these attacks.
         limit: Number of test images that are attacked and certified; None for all.
-        n0: Noise samples that choose a smoothed prediction.
-        n: Noise samples that certify it.
+        n0: Number of noise samples that select the class to certify.
+        n: Number of noise samples that certify it.
         alpha: Probability that a certificate is wrong.
     """
 
@@ -138,7 +142,7 @@ class ClassifierSettings(Training):
 
     @property
     def predecessor(self) -> str:
-        """The experiment that has to be run first."""
+        """Name of the experiment that has to be run first."""
         return self.perturbation_set
 
 
@@ -153,7 +157,7 @@ TRAININGS = {
 }
 
 
-# What "quick" changes in "laptop".
+# Settings of "laptop" that "quick" replaces.
 _QUICK: dict[type, dict[str, Any]] = {
     SetSettings: {"epochs": 1, "steps": 3, "num_samples": 1, "limit": 8},
     ClassifierSettings: {
@@ -165,11 +169,11 @@ _QUICK: dict[type, dict[str, Any]] = {
         "n": 100,
     },
 }
-_QUICK_DATA = {
+_QUICK_DATA: dict[str, dict[str, Any]] = {
     "photos": {"patches": (24, 4, 4)},
     "scenes": {"train": 8, "val": 2, "test": 2},
 }
-# Networks that are large take longer to compile than all else.
+# At this scale, compiling a large network would take longer than everything else.
 _QUICK_SIZES: dict[str, dict[str, Any]] = {
     "mnist_stn": {"latent_dim": 8, "transformers": 1, "localisation": (16, 8)},
     "small_cnn": {"filters": (8,), "units": 16},
@@ -183,11 +187,11 @@ class Experiment:
     """A row of the paper's tables.
 
     Attributes:
-        about: What it is, in a few words.
+        about: Description in a few words.
         paper: Settings of the paper.
-        laptop: Settings that differ for a few minutes on a laptop, on data that need
-            no download.
-        published: Measures that the paper gives, by the name of ours.
+        laptop: Settings that differ at the scale of a few minutes on a laptop, with
+            data that need no download.
+        published: Results that the paper reports, by the names that ours have.
     """
 
     about: str
@@ -196,10 +200,10 @@ class Experiment:
     published: Mapping[str, float] = field(default_factory=dict)
 
     def settings(self, scale: str) -> SetSettings | ClassifierSettings:
-        """The settings at one of `SCALES`; "quick" is every stage, but short.
+        """Returns the settings at one of `SCALES`; "quick" is every stage, but short.
 
         Raises:
-            ValueError: for another scale.
+            ValueError: If there is no such scale.
         """
         if scale not in SCALES:
             raise ValueError(
@@ -222,13 +226,13 @@ class Experiment:
 
 
 def changed(settings: _Settings, **changes: Any) -> _Settings:
-    """Settings with some of them changed.
+    """Returns the settings with some of them replaced.
 
-    Schedules keep their form: if `epochs` changes and they do not, their epochs
-    change in proportion.
+    Schedules keep their form: where `epochs` is replaced and a schedule is not, the
+    epochs of the schedule are scaled in proportion.
 
     Raises:
-        ValueError: for a setting that there is not.
+        ValueError: If there is no such setting.
     """
     names = {f.name for f in dataclasses.fields(settings)}
     unknown = sorted(changes.keys() - names)

@@ -1,4 +1,4 @@
-"""A folder of results that is made in stages and taken up where it stopped."""
+"""Folders of results that are computed in stages and resumed after the last one."""
 
 import json
 import shutil
@@ -13,19 +13,19 @@ from lps_tf._internal.store import Store
 
 
 class Stages:
-    """Stages whose results are JSON, kept in a folder; finished ones are not redone.
+    """Stages with results in JSON, kept in a folder; finished ones are not repeated.
 
     Args:
         directory: Folder of the results.
-        settings: Settings that the results depend on, as JSON.
-        fresh: Whether to throw away what is there.
-        verbose: Whether to print what is going on.
+        settings: Settings that the results depend on, of types that JSON has.
+        fresh: Whether to discard the results that are there.
+        verbose: Whether to print the stages and their seconds.
         follows: Whether another machine writes the folder, and this one only helps
             with the work.
 
     Raises:
-        ValueError: if the folder holds results of other settings, or files that no
-            run has made.
+        ValueError: If the folder holds results of other settings, or files that are
+            not from such stages.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Stages:
         return self.directory / name
 
     def stage(self, name: str, work: Callable[[], Any]) -> Any:
-        """The result of `work()`, from the folder if it is already there."""
+        """Returns the result of `work()`, or of an earlier call from the folder."""
         path = f"stages/{name}.json"
         done = self._store.read_json(path)
         if done is not None:
@@ -66,12 +66,12 @@ class Stages:
         seconds = time.perf_counter() - start
         self._store.write_json(path, {"seconds": seconds, "result": result})
         self.console.print(f"  {seconds:.0f} s")
-        # As JSON has made it: the same as for a run that is taken up here.
+        # Read back, so that a tuple is a list whether or not the run was resumed.
         return self._store.read_json(path)["result"]
 
     @property
     def seconds(self) -> dict[str, float]:
-        """Seconds of each finished stage."""
+        """Seconds that each finished stage took."""
         return {
             path.stem: json.loads(path.read_text())["seconds"]
             for path in sorted((self.directory / "stages").glob("*.json"))

@@ -1,6 +1,6 @@
-"""The paper's experiments (section 6): what it did, and how a laptop does likewise.
+"""The experiments of the paper (section 6), at its scale and at that of a laptop.
 
-And one that it has not, the mixture of true and of attacked perturbations.
+One is not in the paper: training on a mixture of true and attacked perturbations.
 """
 
 from typing import Any
@@ -427,10 +427,10 @@ PUBLISHED = (
 
 
 def find(name: str) -> Experiment:
-    """The experiment of a name.
+    """Returns the experiment of a name.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If there is no such experiment.
     """
     if name not in EXPERIMENTS:
         raise ValueError(
@@ -441,7 +441,7 @@ def find(name: str) -> Experiment:
 
 
 def list_experiments() -> str:
-    """Names of the experiments, what they are, and their settings at two scales."""
+    """Lists the experiments with their descriptions and settings at two scales."""
     lines = []
     for name, experiment in EXPERIMENTS.items():
         lines.append(f"{name}: {experiment.about}")

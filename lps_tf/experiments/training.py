@@ -1,4 +1,4 @@
-"""Data and training of an experiment: interrupted runs go on, and leave a log."""
+"""Data and training of an experiment, resumable and logged."""
 
 import csv
 import importlib.util
@@ -11,8 +11,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from lps_tf import Backup, datasets
-from lps_tf._internal import checks, files
+from lps_tf import Backup, RobustClassifier, datasets
+from lps_tf._internal import files
 from lps_tf._internal.progress import EpochBar
 from lps_tf.experiments.settings import Training
 from lps_tf.experiments.stages import Stages
@@ -26,7 +26,12 @@ MODEL, LOG, BACKUP = "models/model.keras", "log.csv", "backup"
 
 
 def load(settings: Training, data_dir: str | Path | None) -> datasets.PairData:
-    """The data of an experiment; `data_dir` is for data that are kept on disk."""
+    """Loads the data of an experiment.
+
+    Args:
+        settings: Settings of the experiment.
+        data_dir: Folder of the data, for sources that keep them on disk.
+    """
     source = getattr(datasets, settings.data)
     options = dict(settings.options)
     if data_dir is not None and "data_dir" in inspect.signature(source).parameters:
@@ -46,36 +51,36 @@ def train(
 ) -> dict:
     """Makes, compiles, trains and saves a model.
 
-    Set the seed before the data are made: their order depends on it. Epochs go to
-    log.csv, and to tensorboard/ if TensorBoard is installed. Training
-    that was interrupted goes on after its last complete epoch.
+    Set the seed before the data are made: their order depends on it. Epochs are logged
+    in log.csv, and in tensorboard/ if TensorBoard is installed. An interrupted training
+    resumes after its last complete epoch.
 
     Args:
         run: Folder to write to.
         settings: Settings of the experiment.
-        make: Function that makes the model; of a RobustClassifier, its classifier is
-            saved.
+        make: Function that makes the model. Of a RobustClassifier, only the classifier
+            is saved.
         data: Batches to train on.
         validation: Batches to validate on.
         optimizer: Function from a learning rate to an optimizer.
-        strategy: Devices to train on. If they are of several machines, all of them
-            have to call this, and the chief alone writes.
-        **compile_options: Arguments of the model's `compile`.
+        strategy: Devices to train on. If they are of several machines, all of these
+            have to call this function, and the chief alone writes.
+        **compile_options: Further arguments of the model's `compile`.
 
     Returns:
-        The number of steps and of parameters, and the last values of the log;
-        nothing on a machine that is not the chief.
+        The number of steps and of parameters, and the last values of the log. Empty on
+        a machine that is not the chief.
     """
     rate = PiecewiseLinear(*settings.learning_rate, steps_per_epoch=len(data))
     with strategy.scope():
         model = make()
-        model.build((None, *checks.image_shape_of(data)))
+        model.build((None, *data.element_spec[0].shape[1:]))
         model.compile(optimizer(rate), **compile_options)
     fit = _fit_on_machines if multi_worker.several_machines() else _fit
     fit(run, model, data, validation, settings.epochs)
     if not multi_worker.is_chief(strategy):
         return {}
-    saved = getattr(model, "classifier", model)
+    saved = model.classifier if isinstance(model, RobustClassifier) else model
     files.atomically(run / MODEL, saved.save)
     shutil.rmtree(run / BACKUP)
     log = read_log(run / LOG)
@@ -94,9 +99,9 @@ def _fit(
     epochs: int,
 ) -> None:
     callbacks = [
-        # The log first: an epoch that is backed up is in it.
+        # Before the backup, so that every epoch that is backed up is logged.
         keras.callbacks.CSVLogger(run / LOG, append=True),
-        # Kept until the model is saved.
+        # `train` deletes it once the model is saved.
         Backup(run / BACKUP, keep=True),
         *([EpochBar(epochs)] if run.verbose else []),
     ]
@@ -136,10 +141,10 @@ def _fit_on_machines(
 
 
 def read_log(path: Path) -> dict[str, list[tuple[int, float]]]:
-    """(epoch, value) of each column of a log, epochs counted from 1.
+    """Reads pairs (epoch, value) of each column of a log, epochs counted from 1.
 
-    An epoch that was interrupted after it was logged is there twice; the second one
-    counts.
+    An epoch that was logged and then repeated, because training was interrupted before
+    it was backed up, has two rows; the second one counts.
     """
     columns: dict[str, dict[int, float]] = {}
     with path.open(newline="") as file:

@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import tensorflow_datasets as tfds
@@ -17,8 +18,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*scenes of Multi-Illumination a
 @pytest.mark.slow
 class MultiIlluminationTest(tfds.testing.DatasetBuilderTestCase):
     DATASET_CLASS = mi.MultiIllumination
-    BUILDER_CONFIG_NAMES_TO_TEST = ["mip5"]
-    SPLITS = {"train": 2, "validation": 1, "test": 1}
+    BUILDER_CONFIG_NAMES_TO_TEST: ClassVar = ["mip5"]
+    SPLITS: ClassVar = {"train": 2, "validation": 1, "test": 1}
 
     @classmethod
     def setUpClass(cls):
@@ -41,8 +42,8 @@ FEW = [
 
 class CorruptedPhotosTest(tfds.testing.DatasetBuilderTestCase):
     DATASET_CLASS = corrupted.LpsCorruptedPhotos
-    BUILDER_CONFIG_NAMES_TO_TEST = FEW[:1]
-    SPLITS = {"train": 33, "validation": 11, "test": 22}
+    BUILDER_CONFIG_NAMES_TO_TEST: ClassVar = FEW[:1]
+    SPLITS: ClassVar = {"train": 33, "validation": 11, "test": 22}
     EXAMPLE_DIR = str(Path(__file__).parent)  # it needs none
 
     @classmethod

@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -31,7 +31,7 @@ class CorruptionSet(tfds.core.BuilderConfig):
 
 
 #: What the paper trains on, and what it keeps to test on.
-SETS = {
+SETS: dict[str, dict[str, Any]] = {
     "paper": {
         "description": "the paper's twelve corruptions at severity 5",
         "corruptions": corruptions.PAPER,
@@ -44,7 +44,10 @@ SETS = {
 }
 
 
-class _Corrupted(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+# TensorFlow Datasets has no types, and hides that its builders take an argument.
+class _Corrupted(  # type: ignore[call-arg]
+    tfds.core.GeneratorBasedBuilder, skip_registration=True
+):
     """What the builders share; subclasses say where clean images come from."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -101,14 +104,14 @@ class _Corrupted(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             start += len(images)
 
 
-class LpsCorruptedCifar10(_Corrupted, skip_registration=False):
+class LpsCorruptedCifar10(_Corrupted, skip_registration=False):  # type: ignore[call-arg]
     """CIFAR-10 with its corruptions, training images too; 2.5 GB.
 
     The published `cifar10_corrupted` has the test images alone. Validation is the
     last fiftieth of the training images.
     """
 
-    BUILDER_CONFIGS = [CorruptionSet(name=k, **v) for k, v in SETS.items()]
+    BUILDER_CONFIGS: ClassVar = [CorruptionSet(name=k, **v) for k, v in SETS.items()]
     _classes = (
         *("airplane", "automobile", "bird", "cat", "deer"),
         *("dog", "frog", "horse", "ship", "truck"),
@@ -131,10 +134,10 @@ class PatchSet(CorruptionSet):
     seed: int = 0
 
 
-class LpsCorruptedPhotos(_Corrupted, skip_registration=False):
+class LpsCorruptedPhotos(_Corrupted, skip_registration=False):  # type: ignore[call-arg]
     """Photo patches with their corruptions; see `patches`."""
 
-    BUILDER_CONFIGS = [PatchSet(name=k, **v) for k, v in SETS.items()]
+    BUILDER_CONFIGS: ClassVar = [PatchSet(name=k, **v) for k, v in SETS.items()]
     _classes = patches.CLASSES
     _about = patches.SOURCE
 

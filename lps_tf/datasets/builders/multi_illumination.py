@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -93,7 +94,7 @@ class MultiIllumination(tfds.core.GeneratorBasedBuilder):
     """
 
     VERSION = tfds.core.Version("1.0.0")
-    BUILDER_CONFIGS = [MipConfig(mip=mip) for mip in SIZES]
+    BUILDER_CONFIGS: ClassVar = [MipConfig(mip=mip) for mip in SIZES]
     MANUAL_DOWNLOAD_INSTRUCTIONS = INSTRUCTIONS
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -110,7 +111,7 @@ class MultiIllumination(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict:
-        splits = {split: [] for split in _PUBLISHED_SCENES}
+        splits: dict[str, list[Path]] = {split: [] for split in _PUBLISHED_SCENES}
         for folder in scene_folders(dl_manager.manual_dir):
             splits[split_of(folder.name)].append(folder)
         for split, folders in splits.items():

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import tensorflow_datasets as tfds
 from PIL import Image
@@ -61,13 +62,18 @@ def builder(config: SceneConfig, data_dir: str | Path | None) -> "_RenderedScene
     """
 
     # TFDS warns of configs that a class does not list.
-    class RenderedScenes(_RenderedScenes, skip_registration=True):
-        BUILDER_CONFIGS = [config]
+    class RenderedScenes(  # type: ignore[call-arg]
+        _RenderedScenes, skip_registration=True
+    ):
+        BUILDER_CONFIGS: ClassVar = [config]
 
     return RenderedScenes(config=config, data_dir=data_dir)
 
 
-class _RenderedScenes(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+# TFDS has no types, and hides that its builders take an argument.
+class _RenderedScenes(  # type: ignore[call-arg]
+    tfds.core.GeneratorBasedBuilder, skip_registration=True
+):
     # To be raised whenever the renderer draws something else.
     VERSION = tfds.core.Version("1.0.0")
 

@@ -79,66 +79,101 @@ def grouped_data(
             f"batch_size={batch_size}, images={int(groups.train.cardinality())}"
         )
 
-    decoded = groups.test.map(lambda x, *_: groups.decode(x))  # not yet read
-    image_shape = tuple(decoded.element_spec.shape)
-
-    def pair(x: tf.Tensor, x_perturbed: tf.Tensor) -> tuple:
-        return groups.decode(x), groups.decode(x_perturbed)
-
-    def labelled(x: tf.Tensor, y: tf.Tensor) -> tuple:
-        # A label map moves with its image; it is an image itself, of one channel.
-        return groups.decode(x), groups.decode_map(y) if groups.decode_map else y
-
-    def moved(parts: tuple, key: tf.Tensor) -> tuple:
-        images = [part for part in parts if part.shape.rank == 3]
-        return *augment(key, *images), *parts[len(images) :]
-
-    def flat(x: tf.Tensor, y: tf.Tensor) -> tuple:
-        return x, y[..., 0] if groups.decode_map else y
-
-    def training(data: tf.data.Dataset, read: Callable) -> tf.data.Dataset:
-        data = data.shuffle(8192, seed, reshuffle_each_iteration=True)
-        data = data.map(read, tf.data.AUTOTUNE)
-        if augment is not None:
-            data = tf.data.Dataset.zip(data, keys(seed + 1))
-            data = data.map(moved, tf.data.AUTOTUNE)
-        if read is labelled:
-            data = data.map(flat)
-        return data.batch(batch_size, drop_remainder=True).prefetch(2)
-
-    def clean(data: tf.data.Dataset) -> tf.data.Dataset:
-        return data.map(lambda x, _, y: (x, y))
-
-    def fixed(data: tf.data.Dataset, read: Callable, size: int) -> tf.data.Dataset:
-        n = int(data.cardinality())
-        data = data.map(read, tf.data.AUTOTUNE)
-        if read is labelled:
-            data = data.map(flat)
-        return data.batch(even_batch(n, size) if n > 0 else size).prefetch(2)
-
-    def in_groups(data: tf.data.Dataset) -> tf.data.Dataset:
-        def read(x: tf.Tensor, versions: tf.Tensor, y: tf.Tensor) -> tuple:
-            decoded = tf.map_fn(groups.decode, versions, fn_output_signature=tf.float32)
-            decoded = tf.ensure_shape(decoded, (versions.shape[0], *image_shape))
-            return decoded, groups.decode_map(y)[..., 0] if groups.decode_map else y
-
-        # A group is many images: fewer of them at once.
-        size = max(1, batch_size // (data.element_spec[1].shape[0] or batch_size))
-        return fixed(data, read, size)
-
+    make = _Pipelines(groups, batch_size, augment, seed)
     return PairData(
         name=name,
-        image_shape=image_shape,
+        image_shape=make.image_shape,
         num_classes=num_classes,
-        train_pairs=training(PAIRINGS[pairing](groups.train, seed), pair),
-        val_pairs=fixed(all_pairs(groups.val), pair, batch_size),
-        test_pairs=fixed(all_pairs(groups.test), pair, batch_size),
-        train=training(clean(groups.train), labelled),
-        val=fixed(clean(groups.val), labelled, batch_size),
-        test=fixed(clean(groups.test), labelled, batch_size),
-        train_perturbed=training(any_version(groups.train, seed), labelled),
-        test_groups=in_groups(groups.test),
+        train_pairs=make.training(PAIRINGS[pairing](groups.train, seed), False),
+        val_pairs=make.fixed(all_pairs(groups.val), False),
+        test_pairs=make.fixed(all_pairs(groups.test), False),
+        train=make.training(groups.train.map(_clean), True),
+        val=make.fixed(groups.val.map(_clean), True),
+        test=make.fixed(groups.test.map(_clean), True),
+        train_perturbed=make.training(any_version(groups.train, seed), True),
+        test_groups=make.in_groups(groups.test),
         perturbations=perturbations,
-        unseen_groups=None if unseen is None else in_groups(unseen),
+        unseen_groups=None if unseen is None else make.in_groups(unseen),
         unseen_perturbations=unseen_perturbations,
     )
+
+
+def _clean(x: tf.Tensor, _: tf.Tensor, y: tf.Tensor) -> tuple:
+    return x, y
+
+
+@dataclass(frozen=True)
+class _Pipelines:
+    """Turns what is stored into batches; `labelled` data are (x, y), others pairs."""
+
+    groups: Groups
+    batch_size: int
+    augment: Callable[..., tuple] | None
+    seed: int
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        decode = self.groups.decode
+        decoded = self.groups.test.map(lambda x, *_: decode(x))  # not yet read
+        return tuple(decoded.element_spec.shape)
+
+    def training(self, data: tf.data.Dataset, labelled: bool) -> tf.data.Dataset:
+        """Full batches in another order each epoch, augmented."""
+        augment = self.augment
+        data = data.shuffle(8192, self.seed, reshuffle_each_iteration=True)
+        data = self._read(data, labelled)
+        if augment is not None:
+
+            def moved(parts: tuple, key: tf.Tensor) -> tuple:
+                # A label is no image and stays; a map of labels is one and moves.
+                images = [part for part in parts if part.shape.rank == 3]
+                return *augment(key, *images), *parts[len(images) :]
+
+            data = tf.data.Dataset.zip(data, keys(self.seed + 1))
+            data = data.map(moved, tf.data.AUTOTUNE)
+        if labelled:
+            data = data.map(self._flat)
+        return data.batch(self.batch_size, drop_remainder=True).prefetch(2)
+
+    def fixed(self, data: tf.data.Dataset, labelled: bool) -> tf.data.Dataset:
+        """All examples, always in the same order and the same batches."""
+        n = int(data.cardinality())
+        data = self._read(data, labelled)
+        if labelled:
+            data = data.map(self._flat)
+        return _batched(data, n, self.batch_size)
+
+    def in_groups(self, data: tf.data.Dataset) -> tf.data.Dataset:
+        """Batches (x, all its versions, y), always in the same order."""
+        decode, shape = self.groups.decode, self.image_shape
+
+        def read(x: tf.Tensor, versions: tf.Tensor, y: tf.Tensor) -> tuple:
+            decoded = tf.map_fn(decode, versions, fn_output_signature=tf.float32)
+            decoded = tf.ensure_shape(decoded, (versions.shape[0], *shape))
+            return decoded, self._flat(x, self._label(y))[1]
+
+        # A group is many images: fewer of them at once.
+        versions = data.element_spec[1].shape[0] or self.batch_size
+        n = int(data.cardinality())
+        data = data.map(read, tf.data.AUTOTUNE)
+        return _batched(data, n, max(1, self.batch_size // versions))
+
+    def _read(self, data: tf.data.Dataset, labelled: bool) -> tf.data.Dataset:
+        decode = self.groups.decode
+
+        def read(x: tf.Tensor, other: tf.Tensor) -> tuple:
+            return decode(x), self._label(other) if labelled else decode(other)
+
+        return data.map(read, tf.data.AUTOTUNE)
+
+    def _label(self, y: tf.Tensor) -> tf.Tensor:
+        """The label, or the map of labels, for now an image of one channel."""
+        return y if self.groups.decode_map is None else self.groups.decode_map(y)
+
+    def _flat(self, x: tf.Tensor, y: tf.Tensor) -> tuple:
+        """Takes the channel off (height, width, 1) maps of labels."""
+        return x, y if self.groups.decode_map is None else y[..., 0]
+
+
+def _batched(data: tf.data.Dataset, n: int, size: int) -> tf.data.Dataset:
+    return data.batch(even_batch(n, size) if n > 0 else size).prefetch(2)

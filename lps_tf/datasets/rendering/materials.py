@@ -73,7 +73,8 @@ def _mix(a: _Array, b: _Array, weight: _Array) -> _Array:
 def _colour(random: _Random, hue: tuple, saturation: tuple, value: tuple) -> _Array:
     """A linear colour; the ranges are of the colour that a picture shows."""
     hsv = [random.uniform(*r) for r in (hue, saturation, value)]
-    return np.float32(colorsys.hsv_to_rgb(*hsv)) ** np.float32(2.2)
+    rgb = np.array(colorsys.hsv_to_rgb(*hsv), np.float32)
+    return rgb ** np.float32(2.2)
 
 
 def _painted(random: _Random, u: _Array, v: _Array) -> _Texture:
@@ -86,7 +87,7 @@ def _wood(random: _Random, u: _Array, v: _Array) -> _Texture:
     if random.uniform() < 0.5:
         u, v = v, u
     light = _colour(random, (0.06, 0.11), (0.4, 0.65), (0.55, 0.85))
-    dark = light * np.float32([0.5, 0.42, 0.36])
+    dark = light * np.array([0.5, 0.42, 0.36], np.float32)
     plank = np.floor(v / np.float32(random.uniform(0.14, 0.3)))
     u = u + _number(plank)
     rings = 9 * v + 0.9 * _noise(1.5 * u, 5 * v) + 3 * _number(plank, 1)

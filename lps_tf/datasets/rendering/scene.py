@@ -217,6 +217,7 @@ def _body_height(body: _Surface, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     A body is the intersection of three slabs and perhaps of something round; the line
     enters and leaves each of them once.
     """
+    assert body.half is not None  # it is no plane
     # In the body's frame, in its half extents, the line is start + z * along.
     axes = body.frame / body.half[:, None]
     along = np.where(np.abs(axes[:, 2]) < 1e-3, 1e-3, axes[:, 2]).tolist()
@@ -252,8 +253,8 @@ def _seen(
     """Finds the heights of what the camera sees, and the indices of the surfaces."""
     z, owner = np.full_like(x, NOWHERE), np.zeros(x.shape, np.uint8)
     for i, surface in enumerate(surfaces):
-        height = _plane_height if surface.half is None else _body_height
-        height = height(surface, x, y)
+        meet = _plane_height if surface.half is None else _body_height
+        height = meet(surface, x, y)
         owner[height > z] = i
         z = np.maximum(z, height)
     return z, owner

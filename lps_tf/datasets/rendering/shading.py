@@ -154,8 +154,8 @@ def _horizon(z: np.ndarray, step: float, slopes: tuple[float, float]) -> np.ndar
     horizon may be a little higher.
     """
     row = np.arange(len(z), dtype=np.float32)[:, None, None]
-    slopes = np.float32(slopes)[:, None]
-    rise = row * (np.float32(step) * slopes)
+    along = np.array(slopes, np.float32)[:, None]
+    rise = row * (np.float32(step) * along)
     # (rows, 2 slopes, lines): how far the best point ahead stands out, and its row.
     highest = np.full((len(z), 2, z.shape[1]), NOWHERE)
     highest[:-1] = z[1:, None] - rise[1:]
@@ -165,4 +165,4 @@ def _horizon(z: np.ndarray, step: float, slopes: tuple[float, float]) -> np.ndar
         np.copyto(highest[i], highest[i + 1], where=farther)
         np.copyto(at[i], at[i + 1], where=farther)
     over = highest + rise - z[:, None]
-    return (over / (np.float32(step) * (at - row)) + slopes).max(1)
+    return (over / (np.float32(step) * (at - row)) + along).max(1)

@@ -7,7 +7,8 @@ python check_saved_models.py CHECK.npz SET CLASSIFIER SMOOTHED
 import json
 import sys
 
-sys.modules["lps_tf"] = None  # importing the package would now fail
+# Importing the package fails from here on.
+sys.modules["lps_tf"] = None  # type: ignore[assignment]
 
 import numpy as np
 import tensorflow as tf
