@@ -1,5 +1,6 @@
 # make demo    from pairs to a robust, certified, exported classifier: runs/demo/
 # make tutorials  the notebooks, executed anew: an hour or two; runs/laptop/
+#              (NOTEBOOKS=tutorials/07_lighting.ipynb for one of them)
 # make saved_models  the models of saved_models/, from runs/laptop/ where they are there
 # make test    the tests of every module and of the main job, the lint among them: minutes
 # make test-all  the rest of them, the notebooks among them: half an hour
@@ -28,12 +29,14 @@ help:
 demo: .venv/installed
 	$(VENV)/python -m lps_tf demo
 
+NOTEBOOKS ?= tutorials/*.ipynb
+
 # What the kernel writes to its standard error is no result.
 tutorials: .venv/installed
 	$(VENV)/jupyter nbconvert --to notebook --execute --inplace \
 		--ExecutePreprocessor.timeout=-1 \
 		--ExecutePreprocessor.extra_arguments=--IPKernelApp.capture_fd_output=False \
-		tutorials/*.ipynb
+		$(NOTEBOOKS)
 
 saved_models: .venv/installed
 	$(VENV)/python -m lps_tf publish
