@@ -12,7 +12,7 @@ import tensorflow as tf
 import lps_tf as lps
 from lps_tf import experiments
 from lps_tf._internal import files
-from lps_tf.experiments import EXPERIMENTS, changed, report, training
+from lps_tf.experiments import EXPERIMENTS, changed, report, running, training
 
 SMALL = {
     "cifar10c_from_original": {
@@ -68,7 +68,7 @@ SIZES = {
 
 def untrained_sets(monkeypatch):
     """Puts small sets that have learned nothing where others build on some."""
-    learn = experiments.run_set
+    learn = running.run_set
 
     def run_set(run, settings, *rest):
         name = run.directory.name
@@ -82,7 +82,7 @@ def untrained_sets(monkeypatch):
         (run / "log.csv").write_text("epoch,loss\n0,1\n")
         return {"data": "none", "steps": 0, "parameters": 0, "last": {}}
 
-    monkeypatch.setattr(experiments, "run_set", run_set)
+    monkeypatch.setattr(running, "run_set", run_set)
 
 
 @pytest.fixture(scope="module", autouse=True)
