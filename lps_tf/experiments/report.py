@@ -74,7 +74,7 @@ def is_total(row: str) -> bool:
 
 def _section(folder: Path, metrics: dict) -> dict[str, Any]:
     """Collects what the template needs of one experiment."""
-    figures = {p.stem: p.read_bytes() for p in sorted((folder / "pictures").iterdir())}
+    figures = {p.stem: p.read_bytes() for p in sorted(folder.glob("pictures/*"))}
     figures["training"] = plots.png(_training_curves(read_log(folder / LOG)))
     settings = metrics["settings"]
     paper = dataclasses.asdict(find(metrics["experiment"]).paper)
