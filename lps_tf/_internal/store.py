@@ -102,7 +102,8 @@ class Store:
         try:
             if path is None:
                 return None
-            with np.load(path) as content:
+            # Opened here, because NumPy leaves a damaged file open.
+            with path.open("rb") as file, np.load(file) as content:
                 arrays = {key: content[key] for key in content.files}
             if inputs is not None:
                 before = arrays.pop(_FINGERPRINT)

@@ -56,7 +56,7 @@ def test_a_malicious_pickle_does_not_run(tmp_path):
     victim = tmp_path / "touched"
     evil = {"model_state_dict": {"weight": Malicious(victim)}}
     torch.save(evil, tmp_path / "evil.pth")
-    (tmp_path / "evil.pkl").write_bytes(pickle.dumps(evil))
+    (tmp_path / "evil.pkl").write_bytes(pickle.dumps(evil, protocol=2))  # PyTorch's
     for name in ("evil.pth", "evil.pkl"):
         with pytest.raises(ValueError, match="nothing in it was run"):
             original.load_checkpoint(tmp_path / name, "mnist_fc")
