@@ -41,13 +41,15 @@ tutorials: .venv/installed
 saved_models: .venv/installed
 	$(VENV)/python -m lps_tf publish
 
+# .ci/run measures what the tests cover; by themselves they go without, a tenth faster.
+COVERAGE ?=
 PYTEST := $(VENV)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test: .venv/installed
-	$(PYTEST) -m "not slow" --check-slow
+	$(PYTEST) -m "not slow" --check-slow $(COVERAGE)
 
 test-all: .venv/installed
-	$(PYTEST) -m slow
+	$(PYTEST) -m slow $(COVERAGE)
 
 # PyTorch, which only `make bench` and the tests of reading its files need.
 .venv/original: .venv/installed
