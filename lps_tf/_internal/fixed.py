@@ -1,6 +1,10 @@
-"""Attributes that cannot be replaced, because more was made of them already."""
+"""Attributes that cannot be replaced, and numbers that take effect everywhere."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, overload
+
+import tensorflow as tf
+
+from lps_tf._internal.numbers import positive
 
 
 class Fixed:
@@ -21,3 +25,41 @@ class Fixed:
                 f"with the new value instead. Received: {name}={value}"
             )
         super().__setattr__(name, value)
+
+
+class Adjustable:
+    """A positive number of an object that may be set at any time.
+
+    It is kept in a variable, which graphs read: they need not be traced again. As a
+    class attribute, `radius = Adjustable()`; `Adjustable.tensor(self, "radius")` is
+    what graphs read.
+    """
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> "Adjustable": ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> float: ...
+    def __get__(self, instance: Any, owner: type) -> Any:
+        if instance is None:
+            return self
+        with tf.init_scope():
+            return float(self.tensor(instance, self._name).numpy())
+
+    def __set__(self, instance: Any, value: float) -> None:
+        value = positive(self._name, value)
+        key = f"_{self._name}_variable"
+        with tf.init_scope():
+            if key in instance.__dict__:
+                instance.__dict__[key].assign(value)
+            else:
+                instance.__dict__[key] = tf.Variable(
+                    value, trainable=False, dtype=tf.float32, name=self._name
+                )
+
+    @staticmethod
+    def tensor(instance: Any, name: str) -> tf.Variable:
+        """The variable behind an attribute, a float32 scalar."""
+        return instance.__dict__[f"_{name}_variable"]

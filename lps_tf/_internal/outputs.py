@@ -4,6 +4,8 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
+from lps_tf._internal import xla
+
 
 class Classifier(Protocol):
     """What attacks, evaluation and certificates need: a Keras model, for instance."""
@@ -61,3 +63,17 @@ def _require_one_tensor(output: Any) -> None:
         f"one, for instance `keras.Model(model.inputs, model.outputs{chosen})`, or "
         f"with a function in a layer's `call` that returns `model(x){chosen}`."
     )
+
+
+def compiles(classifier: Classifier, image_shape: tuple[int | None, ...]) -> bool:
+    """Whether XLA has a form of every operation of a classifier; warns if not.
+
+    Args:
+        classifier: Classifier or segmenter.
+        image_shape: (height, width, channels); with a size that is not known yet, the
+            answer is yes, and XLA will say.
+    """
+    if None in tuple(image_shape):
+        return True
+    spec = tf.TensorSpec((1, *image_shape), tf.float32)
+    return xla.can_compile(classifier, lambda x: logits(classifier, x), spec)

@@ -41,8 +41,8 @@ def _lowers(model: Any, function: Callable, inputs: tuple) -> bool:
         return [result, *tape.gradient(result, watched, unconnected_gradients="zero")]
 
     try:
-        zeros = [tf.zeros(spec.shape, spec.dtype) for spec in inputs]
-        with tf.init_scope():
+        with tf.init_scope():  # it may be asked while a graph is traced
+            zeros = [tf.zeros(spec.shape, spec.dtype) for spec in inputs]
             with_gradient.experimental_get_compiler_ir(*zeros)(stage="hlo")
     except (ValueError, tf.errors.OpError) as error:
         if "tf2xla" not in str(error):  # a fault of the model's own

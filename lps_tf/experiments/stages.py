@@ -54,6 +54,8 @@ class Stages:
     def stage(self, name: str, work: Callable[[], Any]) -> Any:
         """Returns the result of `work()`, or of an earlier call from the folder."""
         path = f"stages/{name}.json"
+        if self.follows and (self.directory / "settings.json").exists():
+            self._store = Store(self.directory)  # the chief has claimed it by now
         done = self._store.read_json(path)
         if done is not None:
             self.console.print(f"[dim]{name}: done before[/dim]")

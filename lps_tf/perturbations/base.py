@@ -1,62 +1,79 @@
 """What latent attacks share: starts, restarts, and the two ways to run them."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from lps_tf._internal import checks
+from lps_tf._internal.fixed import Adjustable
+from lps_tf._internal.outputs import Classifier
 from lps_tf.perturbations import scheduler
-from lps_tf.perturbations.losses import cross_entropy, predictions
+from lps_tf.perturbations.losses import Loss, cross_entropy, predictions
+from lps_tf.perturbations.of_set import OfSet
 from lps_tf.perturbations.scheduler import AttackResult
 from lps_tf.sets import latent
-from lps_tf.sets.perturbation_set import PerturbationSet
-from lps_tf.sets.protocol import Conditioned
-from lps_tf.sets.search import Rule, State, initial, search
+from lps_tf.sets.protocol import (
+    Conditioned,
+    LatentSet,
+    decode_compiled,
+    require_radius,
+)
+from lps_tf.sets.search import (
+    AttackObjective,
+    Parameters,
+    State,
+    UpdateRule,
+    initial,
+    search,
+)
 
 
-class LatentAttack:
+class LatentAttack(OfSet):
     """A search of the latent ball for what a classifier gets wrong.
 
-    Subclasses set `rule` and `losses`, and may give `numbers`, `begin` and `chosen`.
+    Subclasses set `rule` and `losses`, and may give `parameters`, `begin` and `chosen`.
+
+    The radius may be set at any time, for instance by `RadiusSchedule` while training
+    goes on; everything else is fixed.
     """
+
+    FIXED = (*OfSet.FIXED, "steps", "restarts")
 
     adversarial = True
     #: How latents move; a function, so that attacks of one kind share what compiles.
-    rule: Rule | None = None
+    rule: UpdateRule | None = None
     #: Each restart takes the next of them. The first one is the cross-entropy.
-    losses: tuple[Callable, ...] = (cross_entropy,)
+    losses: tuple[Loss, ...] = (cross_entropy,)
+
+    #: Radius of the ball.
+    radius = Adjustable()
 
     def __init__(
         self,
-        perturbation_set: PerturbationSet,
+        perturbation_set: LatentSet,
         radius: float | None,
         steps: int,
         restarts: int,
         seed: int,
     ):
-        self.perturbation_set = perturbation_set
-        self.radius = perturbation_set.require_radius(radius)
-        if self.radius == float("inf"):
-            raise ValueError("`radius` must be finite. Received: radius=inf")
+        super().__init__(perturbation_set, seed)
+        self.radius = require_radius(perturbation_set, radius)
         self.steps = steps
         self.restarts = checks.count("restarts", restarts)
-        self.seed = seed
-        self._seeds = latent.Keys(seed)
 
     @property
-    def objective(self) -> Callable:
-        """What the search raises; see `lps_tf.perturbations.search`."""
+    def objective(self) -> AttackObjective:
+        """What the search raises; see `lps_tf.sets.search`."""
         return predictions(self.losses)
 
     @property
-    def runs(self) -> int:
+    def num_searches(self) -> int:
         """Searches of one example: its restarts, for each of the losses."""
         return self.restarts * len(self.losses)
 
-    def numbers(self) -> dict[str, Any]:
+    def parameters(self) -> Parameters:
         """What the rule needs to know beside each example's radius."""
         return {}
 
@@ -68,54 +85,55 @@ class LatentAttack:
 
     def __call__(
         self,
-        classifier: keras.layers.Layer,
+        classifier: Classifier,
         x: tf.Tensor,
         y: tf.Tensor,
-        seed: tf.Tensor | None = None,
+        key: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """The worst perturbation found, for each image.
 
         Args:
-            classifier: maps images to logits (batch, classes) or, for a segmenter,
-                (batch, height, width, classes).
-            x: images, (batch, height, width, channels).
-            y: integer labels, (batch,) or (batch, height, width); or probabilities
-                of the shape of the logits, from which to move the prediction away.
-            seed: of the starts, two int32.
+            classifier: Classifier (batch, classes) or segmenter (batch, height, width,
+                classes).
+            x: Images, (batch, height, width, channels).
+            y: Labels, (batch,) or (batch, height, width), -1 where void; or
+                probabilities of the shape of the logits, from which to move the
+                prediction away.
+            key: Key of the starts, two int32; None takes the attack's next one.
 
         Returns:
             Perturbed images of the shape of x.
         """
         conditioned = self.perturbation_set.condition(x)
-        u = self.find(classifier, conditioned, y, seed)
-        return self.perturbation_set.decode(conditioned, u)
+        u = self.find(classifier, conditioned, checked_targets(y), key)
+        return decode_compiled(self.perturbation_set, conditioned, u)
 
     def find(
         self,
-        classifier: keras.layers.Layer,
+        classifier: Classifier,
         conditioned: Conditioned,
         y: tf.Tensor,
-        seed: tf.Tensor | None = None,
-        numbers: dict[str, tf.Tensor] | None = None,
+        key: tf.Tensor | None = None,
+        parameters: Parameters | None = None,
     ) -> tf.Tensor:
         """The latents to train on, (batch, latent_dim).
 
         Args:
-            classifier: as for a call; so are y and seed.
-            conditioned: the images, as the set's `condition` gives them.
-            y: labels or probabilities.
-            seed: of the starts.
-            numbers: of the objective, if it needs more than the attack's own.
+            classifier: Classifier or segmenter under attack.
+            conditioned: Images, as the set's `condition` gives them.
+            y: Labels or probabilities.
+            key: Key of the starts; None takes the attack's next one.
+            parameters: What the objective needs beside the attack's own.
         """
-        seed = self._seeds(seed)
+        key = self._keys(key)
         rows, dim = tf.shape(conditioned.mean)[0], conditioned.mean.shape[1]
-        radius = tf.fill((rows,), self.radius)
+        largest = tf.convert_to_tensor(Adjustable.tensor(self, "radius"))
+        radius = tf.fill((rows,), largest)
         result: State = {}
-        for run in range(self.runs):
+        for number in range(self.num_searches):
             u = latent.sample_uniform_radius(
-                (rows, dim), self.radius, latent.fold_in(seed, run)
+                (rows, dim), largest, latent.fold_in(key, number)
             )
-            kind = tf.fill((rows,), run % len(self.losses))
             state = search(
                 self.rule,
                 self.objective,
@@ -123,7 +141,12 @@ class LatentAttack:
                 classifier,
                 conditioned,
                 y,
-                {"radius": radius, "kind": kind, **self.numbers(), **(numbers or {})},
+                {
+                    "radius": radius,
+                    "loss_index": tf.fill((rows,), number % len(self.losses)),
+                    **self.parameters(),
+                    **(parameters or {}),
+                },
                 tf.constant(max(1, self.steps)),
                 rows,
                 self.begin(u, radius),
@@ -139,34 +162,38 @@ class LatentAttack:
 
     def run(
         self,
-        classifier: keras.layers.Layer,
+        classifier: Classifier,
         x: Any,
         y: Any,
         radii: Sequence[float] | None = None,
         index: Sequence[int] | None = None,
         batch_size: int = 32,
+        ignore_class: int | None = None,
     ) -> AttackResult:
         """Attacks images at full strength and says what became of each.
 
         Args:
-            classifier: maps images to logits.
-            x: images, (batch, height, width, channels).
-            y: integer labels, (batch,) or (batch, height, width).
-            radii: of the balls to search, ascending; default the attack's own. They
-                share work: who is beaten in one ball is beaten in all larger ones.
-            index: number of each image in its data set, default 0, 1, ...; with the
+            classifier: Classifier or segmenter.
+            x: Images, (batch, height, width, channels).
+            y: Labels, (batch,) or (batch, height, width), or one-hot.
+            radii: Radii of the balls to search, ascending; default the attack's own.
+                They share work: an example misclassified at one radius counts as
+                misclassified at every larger one.
+            index: Index of each image in its data set, default 0, 1, ...; with the
                 attack's seed it fixes the starts.
-            batch_size: images attacked at once.
+            batch_size: Number of images attacked at once.
+            ignore_class: Label of void pixels, such as 255; None if there are none.
 
         Returns:
             An `AttackResult`.
 
         Raises:
-            ValueError: for radii that do not ascend from above 0, images out of
-                [0, 1], labels that the classifier does not have, or if there are
-                not as many of them as of images.
+            ValueError: If radii do not ascend from above 0, images are out of [0, 1],
+                the classifier does not have a label, or there are not as many labels
+                as images.
         """
-        x, y = checks.images("x", x), checks.labels(y)
+        x = checks.images("x", x)
+        y = y if tf.is_tensor(y) else np.asarray(y)
         index = np.arange(len(x)) if index is None else np.asarray(index)
         if not len(x) == len(y) == len(index):
             raise ValueError(
@@ -175,35 +202,47 @@ class LatentAttack:
             )
         pieces = [slice(i, i + batch_size) for i in range(0, len(x), batch_size)]
         batches = ((index[p], x[p], y[p]) for p in pieces)
-        parts = [part for _, part in self.stream(classifier, batches, radii)]
+        found = self.stream(classifier, batches, radii, ignore_class)
+        parts = [part for _, part in found]
         return AttackResult(*(np.concatenate(p, 1) for p in zip(*parts, strict=True)))
 
     def stream(
         self,
-        classifier: keras.layers.Layer,
+        classifier: Classifier,
         batches: Iterable[tuple[Any, Any, Any]],
         radii: Sequence[float] | None = None,
+        ignore_class: int | None = None,
     ) -> Iterator[tuple[np.ndarray, AttackResult]]:
         """`run` for any number of images, in memory for a few batches.
 
-        An example that is beaten leaves, and one of a later batch takes its place:
-        what is beaten costs nothing more.
+        An example that is misclassified leaves, and one of a later batch takes its
+        place: it costs nothing more.
 
         Args:
-            classifier: maps images to logits.
-            batches: of (index, x, y); the first one's size is how many are attacked
-                at once.
-            radii: as for `run`.
+            classifier: Classifier or segmenter.
+            batches: Batches (index, x, y); the size of the first one is how many images
+                are attacked at once.
+            radii: Radii of the balls; see `run`.
+            ignore_class: Label of void pixels; None if there are none.
 
         Yields:
             (index, AttackResult) of each batch, in order.
         """
         radii = scheduler.check_radii(radii, self.radius)
-        return scheduler.Evaluation(self, classifier, radii).run(batches)
+        evaluation = scheduler.Evaluation(self, classifier, radii, ignore_class)
+        return evaluation.run(batches)
+
+
+def checked_targets(y: Any) -> tf.Tensor:
+    """Labels of a direct call as int64; probabilities, as float32, stay as they are."""
+    y = y if tf.is_tensor(y) else tf.convert_to_tensor(np.asarray(y))
+    probabilities = y.dtype.is_floating and y.shape.rank in (2, 4) and y.shape[-1] != 1
+    return tf.cast(y, tf.float32) if probabilities else checks.classes(y)
 
 
 def _worse(one: State, other: State) -> State:
-    """Of two searches, the one that beat the classifier, or has the larger loss."""
-    better = other["beaten"] & ~one["beaten"]
-    better |= (other["loss"] > one["loss"]) & (other["beaten"] == one["beaten"])
+    """Of two searches, the one that misclassifies, or has the larger loss."""
+    better = other["misclassified"] & ~one["misclassified"]
+    same = other["misclassified"] == one["misclassified"]
+    better |= (other["loss"] > one["loss"]) & same
     return {k: latent.where(better, other[k], one[k]) for k in one}

@@ -2,29 +2,34 @@
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import tensorflow as tf
 
-from lps_tf.sets.perturbation_set import PerturbationSet
-from lps_tf.sets.protocol import Conditioned
-from lps_tf.sets.search import Objective
+from lps_tf._internal import outputs
+from lps_tf._internal.checks import VOID
+from lps_tf._internal.outputs import Classifier
+from lps_tf.sets.protocol import Conditioned, LatentSet
+from lps_tf.sets.search import AttackObjective, Parameters
+
+#: (logits, labels) -> one value for each prediction.
+Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 def cross_entropy(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    """Cross-entropy of each prediction.
+    """Cross-entropy of each prediction; 0 where the label is void.
 
     Args:
-        logits: (batch, ..., classes).
-        y: integer labels (batch, ...), or probabilities of the shape of the logits.
+        logits: Logits, (batch, ..., classes).
+        y: Labels (batch, ...), or probabilities of the shape of the logits.
             From the probabilities f(x), its gradient is that of KL(f(x) || f(x')).
 
     Returns:
         (batch, ...).
     """
-    if soft(y):
+    if is_soft(y):
         return tf.nn.softmax_cross_entropy_with_logits(y, logits)
-    return tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits)
+    values = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.maximum(y, 0), logits)
+    return tf.where(y == VOID, tf.zeros_like(values), values)
 
 
 def difference_of_logits_ratio(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
@@ -35,14 +40,14 @@ def difference_of_logits_ratio(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     two classes there is no third, and it is the plain margin.
 
     Args:
-        logits: (batch, ..., classes).
-        y: integer labels, (batch, ...); of probabilities, the most likely class.
+        logits: Logits, (batch, ..., classes).
+        y: Labels, (batch, ...); of probabilities, the most likely class counts.
 
     Returns:
-        (batch, ...); positive where the answer is wrong.
+        (batch, ...); positive where the prediction is wrong, 0 where the label is void.
     """
     num_classes = logits.shape[-1]
-    y = tf.argmax(y, -1) if soft(y) else y
+    y = tf.argmax(y, -1) if is_soft(y) else y
 
     def without(logits: tf.Tensor, which: tf.Tensor) -> tf.Tensor:
         # Finite, because 0 * infinity would be NaN in a gradient.
@@ -50,14 +55,14 @@ def difference_of_logits_ratio(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
 
     own = tf.reduce_sum(logits * tf.one_hot(y, num_classes), -1)
     margin = tf.reduce_max(without(logits, y), -1) - own
-    if num_classes < 3:
-        return margin
-    rest = without(logits, tf.argmax(logits, -1))
-    third = tf.reduce_max(without(rest, tf.argmax(rest, -1)), -1)
-    return margin / (tf.reduce_max(logits, -1) - third + 1e-12)
+    if num_classes > 2:
+        rest = without(logits, tf.argmax(logits, -1))
+        third = tf.reduce_max(without(rest, tf.argmax(rest, -1)), -1)
+        margin /= tf.reduce_max(logits, -1) - third + 1e-12
+    return tf.where(y == VOID, tf.zeros_like(margin), margin)
 
 
-def soft(y: tf.Tensor) -> bool:
+def is_soft(y: tf.Tensor) -> bool:
     """Whether labels are probabilities, not classes."""
     return tf.as_dtype(y.dtype).is_floating
 
@@ -68,39 +73,42 @@ def over_image(values: tf.Tensor) -> tf.Tensor:
 
 
 @cache  # one function for each tuple of losses, so that it compiles once
-def predictions(losses: tuple[Callable, ...]) -> Objective:
+def predictions(losses: tuple[Loss, ...]) -> AttackObjective:
     """The objective of attacks on a classifier: the loss of what it predicts.
 
     Args:
-        losses: of logits and labels. Each example's `numbers["kind"]` says which of
-            them counts; the first one, the cross-entropy, tells the worst latents.
+        losses: Losses of logits and labels. Each example's `parameters["loss_index"]`
+            says which of them counts; the first one, the cross-entropy, tells the
+            worst latents.
     """
 
     def objective(
-        pset: PerturbationSet,
-        classifier: Any,
+        perturbation_set: LatentSet,
+        classifier: Classifier,
         conditioned: Conditioned,
         y: tf.Tensor,
-        numbers: dict,
+        parameters: Parameters,
         u: tf.Tensor,
     ) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
-        logits = classifier(pset.decode(conditioned, u), training=False)
-        logits = tf.cast(logits, tf.float32)
+        logits = outputs.logits(classifier, perturbation_set.decode(conditioned, u))
         values = [over_image(loss(logits, y)) for loss in losses]
         value = values[0]
-        for kind, other in enumerate(values[1:], 1):
-            value = tf.where(numbers["kind"] == kind, other, value)
+        for index, other in enumerate(values[1:], 1):
+            value = tf.where(parameters["loss_index"] == index, other, value)
         return value, (values[0], all_wrong(logits, y))
 
     return objective
 
 
 def all_wrong(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    """Whether each example is misclassified; of a segmenter, at every pixel.
+    """Whether each example is misclassified; of a segmenter, at every labelled pixel.
 
-    Probabilities instead of labels have no wrong answer.
+    Probabilities instead of labels, and images that are void as a whole, have no wrong
+    prediction.
     """
-    if soft(y):
+    if is_soft(y):
         return tf.zeros(tf.shape(logits)[:1], tf.bool)
-    right = tf.argmax(logits, -1) == tf.cast(y, tf.int64)
-    return ~tf.reduce_any(right, list(range(1, right.shape.rank)))
+    inner = list(range(1, y.shape.rank))
+    correct = tf.argmax(logits, -1) == tf.cast(y, tf.int64)
+    labelled = tf.reduce_any(y != VOID, inner)
+    return labelled & ~tf.reduce_any(correct, inner)

@@ -1,7 +1,5 @@
 """Attacks: latents of the ball for which a classifier is wrong, or most wrong."""
 
-from typing import Any
-
 import numpy as np
 import tensorflow as tf
 
@@ -9,15 +7,15 @@ from lps_tf._internal import checks
 from lps_tf.perturbations.base import LatentAttack
 from lps_tf.perturbations.losses import cross_entropy, difference_of_logits_ratio
 from lps_tf.sets import latent
-from lps_tf.sets.perturbation_set import PerturbationSet
-from lps_tf.sets.search import State, initial
+from lps_tf.sets.protocol import LatentSet
+from lps_tf.sets.search import Parameters, State, initial
 
 
 def _straight(
-    state: State, value: tf.Tensor, direction: tf.Tensor, numbers: dict
+    state: State, value: tf.Tensor, direction: tf.Tensor, parameters: Parameters
 ) -> State:
-    radius = numbers["radius"]
-    step = (radius * numbers["relative_step"])[:, None]
+    radius = parameters["radius"]
+    step = (radius * parameters["relative_step"])[:, None]
     return {"u": latent.project(state["u"] + step * direction, radius)}
 
 
@@ -26,30 +24,31 @@ class LatentPGD(LatentAttack):
 
     It starts in a uniform direction at a uniform fraction of the radius; each step
     follows the example's own normalised gradient and is projected on the ball.
-    Examples that are misclassified stop moving; in segmentation, those with every
-    pixel wrong.
+    Misclassified examples stop moving; in segmentation, those with every pixel wrong.
 
     The paper trains with 7 steps of radius / 5, on the point that the last one
     reaches, and evaluates with 50 of radius / 20. To evaluate, `LatentAPGD` is
     stronger.
 
     Args:
-        perturbation_set: the set to search; calibrated, unless `radius` is given.
-        radius: of the ball, default that of the set.
-        steps: gradient steps.
-        relative_step: length of a step as a fraction of the radius.
-        restarts: searches of each example; of several, the worst point counts.
-        seed: of the starts.
+        perturbation_set: Set to search; calibrated, unless `radius` is given.
+        radius: Radius of the ball, default that of the set; it may be set later too.
+        steps: Number of gradient steps.
+        relative_step: Length of a step as a fraction of the radius.
+        restarts: Number of searches of each example; the worst point counts.
+        seed: Seed of the random starts.
 
     Raises:
-        ValueError: if there is no radius, or a number is not positive.
+        ValueError: If there is no radius, or a number is not positive.
     """
+
+    FIXED = (*LatentAttack.FIXED, "relative_step")
 
     rule = staticmethod(_straight)
 
     def __init__(
         self,
-        perturbation_set: PerturbationSet,
+        perturbation_set: LatentSet,
         *,
         radius: float | None = None,
         steps: int = 7,
@@ -61,19 +60,19 @@ class LatentPGD(LatentAttack):
         super().__init__(perturbation_set, radius, steps, restarts, seed)
         self.relative_step = checks.positive("relative_step", relative_step)
 
-    def numbers(self) -> dict[str, Any]:
+    def parameters(self) -> Parameters:
         """The length of a step."""
         return {"relative_step": tf.constant(self.relative_step)}
 
     def chosen(self, state: State) -> tf.Tensor:
         """The last latents, as in the paper; of several restarts, the worst."""
-        return state["u"] if self.runs == 1 else state["worst"]
+        return state["u"] if self.num_searches == 1 else state["worst"]
 
 
 def _automatic(
-    state: State, value: tf.Tensor, direction: tf.Tensor, numbers: dict
+    state: State, value: tf.Tensor, direction: tf.Tensor, parameters: Parameters
 ) -> State:
-    # Croce and Hein (2020), algorithm 1, each example at a turn of its own.
+    # Croce and Hein (2020), algorithm 1, each example at a step of its own.
     new = {}
     higher = value > state["best"]
     new["best"] = tf.where(higher, value, state["best"])
@@ -82,22 +81,22 @@ def _automatic(
     gains = state["gains"] + tf.cast(value > state["value"], tf.float32)
     new["value"] = value
 
-    first = state["turn"] == 0
-    checkpoint = tf.gather(numbers["checkpoints"], state["turn"])
-    few = gains < 0.75 * tf.gather(numbers["gaps"], state["turn"])
-    same = state["step"] == state["last_step"]
+    first = state["step"] == 0
+    checkpoint = tf.gather(parameters["checkpoints"], state["step"])
+    few = gains < 0.75 * tf.gather(parameters["gaps"], state["step"])
+    same = state["length"] == state["last_length"]
     stuck = same & (new["best"] == state["last_best"])
     back = checkpoint & (few | stuck)
-    step = tf.where(back, 0.5 * state["step"], state["step"])
-    new["step"] = step
-    new["last_step"] = tf.where(checkpoint, state["step"], state["last_step"])
+    length = tf.where(back, 0.5 * state["length"], state["length"])
+    new["length"] = length
+    new["last_length"] = tf.where(checkpoint, state["length"], state["last_length"])
     new["last_best"] = tf.where(checkpoint, new["best"], state["last_best"])
     new["gains"] = tf.where(checkpoint, 0.0, gains)
 
     u = latent.where(back, best_u, state["u"])
     direction = latent.where(back, new["best_direction"], direction)
-    radius = numbers["radius"]
-    ahead = latent.project(u + step[:, None] * direction, radius)
+    radius = parameters["radius"]
+    ahead = latent.project(u + length[:, None] * direction, radius)
     weight = tf.where(first, 1.0, 0.75)[:, None]
     moved = u + weight * (ahead - u) + (1 - weight) * (u - state["before"])
     new["before"] = u
@@ -114,14 +113,14 @@ class LatentAPGD(LatentAttack):
     difference of logits ratio, from `restarts` starts each, and keeps the worst.
 
     Args:
-        perturbation_set: the set to search; calibrated, unless `radius` is given.
-        radius: of the ball, default that of the set.
-        steps: gradient steps of a search.
-        restarts: searches on each of the two losses.
-        seed: of the starts.
+        perturbation_set: Set to search; calibrated, unless `radius` is given.
+        radius: Radius of the ball, default that of the set; it may be set later too.
+        steps: Number of gradient steps of a search.
+        restarts: Number of searches on each of the two losses.
+        seed: Seed of the random starts.
 
     Raises:
-        ValueError: if there is no radius, or a number is not positive.
+        ValueError: If there is no radius, or a number is not positive.
     """
 
     rule = staticmethod(_automatic)
@@ -129,7 +128,7 @@ class LatentAPGD(LatentAttack):
 
     def __init__(
         self,
-        perturbation_set: PerturbationSet,
+        perturbation_set: LatentSet,
         *,
         radius: float | None = None,
         steps: int = 50,
@@ -139,13 +138,13 @@ class LatentAPGD(LatentAttack):
         steps = checks.count("steps", steps)
         super().__init__(perturbation_set, radius, steps, restarts, seed)
 
-    def numbers(self) -> dict[str, Any]:
-        """Which turns are checkpoints, and how many steps after the last one."""
-        # Searches that are over, whose rows go along, are at turn steps + 1.
+    def parameters(self) -> Parameters:
+        """Which steps are checkpoints, and how many steps after the last one."""
+        # Searches that are over, whose rows go along, are at steps + 1.
         marks, gaps = np.zeros(self.steps + 2, bool), np.zeros(self.steps + 2)
         marks[0] = True
-        for last, turn in zip(*checkpoints(self.steps), strict=True):
-            marks[turn], gaps[turn] = True, turn - last
+        for last, step in zip(*checkpoints(self.steps), strict=True):
+            marks[step], gaps[step] = True, step - last
         return {
             "checkpoints": tf.constant(marks),
             "gaps": tf.constant(gaps, tf.float32),
@@ -162,8 +161,8 @@ class LatentAPGD(LatentAttack):
             "best_direction": tf.zeros_like(u),
             "gains": tf.zeros_like(radius),
             "value": low,
-            "step": 2 * radius,
-            "last_step": 2 * radius,
+            "length": 2 * radius,
+            "last_length": 2 * radius,
             "last_best": low,
         }
 
@@ -177,32 +176,32 @@ def checkpoints(steps: int) -> tuple[list[int], list[int]]:
     while fractions[-1] < 1:
         gap = max(fractions[-1] - fractions[-2] - 0.03, 0.06)
         fractions.append(fractions[-1] + gap)
-    turns = [int(np.ceil(f * steps - 1e-9)) for f in fractions]
-    turns = sorted({turn for turn in turns if turn <= steps})
-    return turns[:-1], turns[1:]
+    marks = [int(np.ceil(f * steps - 1e-9)) for f in fractions]
+    marks = sorted({mark for mark in marks if mark <= steps})
+    return marks[:-1], marks[1:]
 
 
 class RandomSearch(LatentAttack):
     """The worst of random latents: what an attack that is worth its name must beat.
 
     Args:
-        perturbation_set: the set to search; calibrated, unless `radius` is given.
-        radius: of the ball, default that of the set.
-        draws: latents of each example, in uniform directions at a uniform fraction
-            of the radius.
-        seed: of the draws.
+        perturbation_set: Set to search; calibrated, unless `radius` is given.
+        radius: Radius of the ball, default that of the set; it may be set later too.
+        num_samples: Number of latents of each example, in uniform directions at a
+            uniform fraction of the radius.
+        seed: Seed of the latents.
 
     Raises:
-        ValueError: if there is no radius, or a number is not positive.
+        ValueError: If there is no radius, or a number is not positive.
     """
 
     def __init__(
         self,
-        perturbation_set: PerturbationSet,
+        perturbation_set: LatentSet,
         *,
         radius: float | None = None,
-        draws: int = 50,
+        num_samples: int = 50,
         seed: int = 0,
     ):
-        draws = checks.count("draws", draws)
-        super().__init__(perturbation_set, radius, 0, draws, seed)
+        restarts = checks.count("num_samples", num_samples)
+        super().__init__(perturbation_set, radius, 0, restarts, seed)

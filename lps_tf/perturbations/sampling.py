@@ -1,107 +1,117 @@
 """Random members of a perturbation set, for training."""
 
-import keras
 import tensorflow as tf
 
 from lps_tf._internal import checks
+from lps_tf._internal.fixed import Adjustable
+from lps_tf._internal.outputs import Classifier
+from lps_tf.perturbations.of_set import OfSet
 from lps_tf.sets import latent
-from lps_tf.sets.perturbation_set import PerturbationSet
-from lps_tf.sets.protocol import Conditioned
+from lps_tf.sets.protocol import (
+    Conditioned,
+    LatentSet,
+    decode_compiled,
+    require_radius,
+)
 
 
-class LatentAugmentation:
+class LatentAugmentation(OfSet):
     """A random member of the set: u from N(0, I) truncated to the ball.
 
     Args:
-        perturbation_set: the set to sample; calibrated, unless `radius` is given.
-        radius: of the ball, default that of the set; infinity is the plain prior.
-        seed: of the draws.
+        perturbation_set: Set to sample from; calibrated, unless `radius` is given.
+        radius: Radius of the ball, default that of the set; it may be set later too.
+        seed: Seed of the samples.
 
     Raises:
-        ValueError: if there is no radius, or it is not positive.
+        ValueError: If there is no radius, or it is not positive and finite. The prior
+            without an end is `LatentNoise` with a sigma of 1.
     """
 
-    adversarial = False
+    #: Radius of the ball.
+    radius = Adjustable()
 
     def __init__(
         self,
-        perturbation_set: PerturbationSet,
+        perturbation_set: LatentSet,
         *,
         radius: float | None = None,
         seed: int = 0,
     ):
-        self.perturbation_set = perturbation_set
-        self.radius = perturbation_set.require_radius(radius)
-        self._seeds = latent.Keys(seed)
+        super().__init__(perturbation_set, seed)
+        self.radius = require_radius(perturbation_set, radius)
 
     def __call__(
         self,
-        classifier: keras.layers.Layer,
+        classifier: Classifier,
         x: tf.Tensor,
         y: tf.Tensor,
-        seed: tf.Tensor | None = None,
+        key: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """A random perturbation of each image, of the shape of x."""
         conditioned = self.perturbation_set.condition(x)
         shape = (tf.shape(conditioned.mean)[0], conditioned.mean.shape[1])
-        seed = self._seeds(seed)
-        u = latent.sample_truncated_normal(shape, self.radius, seed)
-        return self.perturbation_set.decode(conditioned, u)
+        radius = tf.convert_to_tensor(Adjustable.tensor(self, "radius"))
+        u = latent.sample_truncated_normal(shape, radius, self._keys(key))
+        return decode_compiled(self.perturbation_set, conditioned, u)
 
 
-class LatentNoise:
+class LatentNoise(OfSet):
     """Gaussian noise in the latent, the training for randomised smoothing.
 
     Args:
-        perturbation_set: the set whose latent is perturbed; needs no radius.
-        sigma: standard deviation of the noise, in standardised latent units.
-        views: draws of each image, for objectives that compare them.
-        seed: of the noise.
+        perturbation_set: Set whose latent is perturbed; it needs no radius.
+        sigma: Standard deviation of the noise, in standardised latent units; it may be
+            set later too.
+        num_samples: Number of noises of each image, for objectives that compare them.
+        seed: Seed of the noise.
 
     Raises:
-        ValueError: if sigma or views is not positive.
+        ValueError: If sigma is not positive and finite, or there is no sample.
     """
 
-    adversarial = False
+    FIXED = (*OfSet.FIXED, "num_samples")
+
+    #: Standard deviation of the noise.
+    sigma = Adjustable()
 
     def __init__(
         self,
-        perturbation_set: PerturbationSet,
+        perturbation_set: LatentSet,
         sigma: float,
         *,
-        views: int = 1,
+        num_samples: int = 1,
         seed: int = 0,
     ):
-        self.perturbation_set = perturbation_set
-        self.sigma = checks.positive("sigma", sigma)
-        self.views = checks.count("views", views)
-        self._seeds = latent.Keys(seed)
+        super().__init__(perturbation_set, seed)
+        self.sigma = sigma
+        self.num_samples = checks.count("num_samples", num_samples)
 
     def __call__(
         self,
-        classifier: keras.layers.Layer,
+        classifier: Classifier,
         x: tf.Tensor,
         y: tf.Tensor,
-        seed: tf.Tensor | None = None,
+        key: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """perturb(x, sigma * n), n from N(0, I).
 
         Returns:
-            Images of the shape of x; with several views, (views, *shape of x).
+            Images of the shape of x; of several samples, (num_samples, *shape of x).
         """
         conditioned = self.perturbation_set.condition(x)
-        seed = self._seeds(seed)
-        noise = noises(conditioned, self.views, self.sigma, seed)
-        images = [self.perturbation_set.decode(conditioned, n) for n in noise]
-        return images[0] if self.views == 1 else tf.stack(images)
+        sigma = tf.convert_to_tensor(Adjustable.tensor(self, "sigma"))
+        noise = noises(conditioned, self.num_samples, sigma, self._keys(key))
+        images = [decode_compiled(self.perturbation_set, conditioned, n) for n in noise]
+        return images[0] if self.num_samples == 1 else tf.stack(images)
 
 
 def noises(
-    conditioned: Conditioned, views: int, sigma: float, seed: tf.Tensor
+    conditioned: Conditioned, num_samples: int, sigma: tf.Tensor, key: tf.Tensor
 ) -> list[tf.Tensor]:
-    """Draws of sigma * N(0, I) for a batch, `views` times (batch, latent_dim)."""
+    """Samples of sigma * N(0, I) for a batch, each (batch, latent_dim)."""
     shape = tf.shape(conditioned.mean)
     return [
-        sigma * latent.standard_normal(shape, latent.fold_in(seed, view))
-        for view in range(views)
+        sigma * latent.standard_normal(shape, latent.fold_in(key, number))
+        for number in range(num_samples)
     ]

@@ -4,30 +4,30 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import tensorflow as tf
 
-from lps_tf._internal import checks
-from lps_tf.perturbations.losses import all_wrong, cross_entropy, over_image
-from lps_tf.sets.perturbation_set import PerturbationSet
-from lps_tf.sets.protocol import Conditioned
-from lps_tf.sets.search import search
+from lps_tf._internal import checks, outputs
+from lps_tf._internal.outputs import Classifier
+from lps_tf.perturbations.losses import Loss, all_wrong, cross_entropy, over_image
+from lps_tf.sets.protocol import Conditioned, LatentSet
+from lps_tf.sets.search import AttackObjective, Parameters, State, UpdateRule, search
 
 
 class AttackResult(NamedTuple):
     """What became of each example at each radius.
 
     An image counts as a member of its own set: misclassified without any
-    perturbation, it is beaten at every radius, and its latents are 0.
+    perturbation, it counts as misclassified at every radius, and its latents are 0.
 
     Attributes:
-        loss: the cross-entropy at the worst latents found, float32 (radii, batch);
-            of a segmenter, summed over pixels.
-        success: whether it was misclassified, at every pixel for a segmenter, bool
-            (radii, batch).
-        u: these latents, float32 (radii, batch, latent_dim). Where `success`, the
+        loss: Cross-entropy at the worst latents found, float32 (radii, batch); of a
+            segmenter, summed over labelled pixels.
+        success: Whether it was misclassified, at every labelled pixel for a segmenter,
+            bool (radii, batch).
+        u: These latents, float32 (radii, batch, latent_dim). Where `success`, the
             first ones that were misclassified.
     """
 
@@ -36,11 +36,58 @@ class AttackResult(NamedTuple):
     u: np.ndarray
 
 
+class Searches(Protocol):
+    """What an attack tells of its searches; `LatentAttack` is one."""
+
+    @property
+    def perturbation_set(self) -> LatentSet:
+        """Set that is searched."""
+        ...
+
+    @property
+    def rule(self) -> UpdateRule | None:
+        """How latents move."""
+        ...
+
+    @property
+    def objective(self) -> AttackObjective:
+        """What they raise."""
+        ...
+
+    @property
+    def losses(self) -> tuple[Loss, ...]:
+        """Losses that searches take in turns."""
+        ...
+
+    @property
+    def steps(self) -> int:
+        """Steps of a search."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Seed of the starts."""
+        ...
+
+    @property
+    def num_searches(self) -> int:
+        """Searches of one example."""
+        ...
+
+    def parameters(self) -> Parameters:
+        """What the rule needs to know."""
+        ...
+
+    def begin(self, u: tf.Tensor, radius: tf.Tensor, /) -> State:
+        """The state at starts."""
+        ...
+
+
 def check_radii(radii: Sequence[float] | None, default: float) -> tuple[float, ...]:
     """The radii to search, or the one default.
 
     Raises:
-        ValueError: unless they are positive, finite and ascend.
+        ValueError: Unless they are positive, finite and ascend.
     """
     radii = (default,) if radii is None else tuple(radii)
     radii = tuple(checks.positive("radii", radius) for radius in radii)
@@ -60,12 +107,12 @@ class _Batch:
 
 @dataclass
 class _Example:
-    """One example under attack: which radius and which run of the attack."""
+    """One example under attack: at which radius, in which of its searches."""
 
     batch: _Batch
     row: int
     radius: int = 0
-    run: int = 0
+    search: int = 0
 
 
 @dataclass
@@ -77,22 +124,30 @@ class _Arrivals:
 
 
 class Evaluation:
-    """Slots in which examples are attacked until they are beaten or hold out.
+    """Slots in which examples are attacked until misclassified, or out of searches.
 
     Slots are attacked together, with one compiled program for their number; whenever
     an eighth of them is done, the next examples take their place. What happens in one
     slot does not depend on the others.
 
     Args:
-        attack: one of those in `lps_tf.perturbations.attacks`.
-        classifier: maps images to logits.
-        radii: ascending.
+        attack: Attack whose searches are run.
+        classifier: Classifier or segmenter.
+        radii: Radii of the balls, ascending.
+        ignore_class: Label of void pixels; None if there are none.
     """
 
-    def __init__(self, attack: Any, classifier: Any, radii: tuple[float, ...]):
+    def __init__(
+        self,
+        attack: Searches,
+        classifier: Classifier,
+        radii: tuple[float, ...],
+        ignore_class: int | None = None,
+    ):
         self._attack, self._classifier, self._radii = attack, classifier, radii
-        self._turns = attack.steps + 1  # the last one looks at where the steps led
-        self._fixed = attack.numbers()
+        self._ignore_class = ignore_class
+        self._steps = attack.steps + 1  # the last one looks at where the others led
+        self._fixed = attack.parameters()
         self._tensors: Any = None  # (conditioned, y) of what is in the slots
         self._slots: list[_Example | None] = []
         self._state: dict[str, np.ndarray] = {}
@@ -117,8 +172,8 @@ class Evaluation:
     ) -> Iterator[tuple[Any, int, _Example]]:
         """Examples to attack: tensors of some batch, the row in them, the example."""
         for index, x, y in batches:
-            x, y = checks.images("x", x), checks.labels(y)
-            index, rows = np.asarray(index), len(x)
+            x, index = checks.images("x", x), np.asarray(index)
+            rows = len(x)
             if not self._slots:
                 self._slots = [None] * rows
             slots = len(self._slots)
@@ -128,11 +183,11 @@ class Evaluation:
                     f"most {slots} as the first one. Received: {rows} images, {len(y)} "
                     f"labels, {len(index)} numbers"
                 )
-            # Programs are compiled for one size.
+            # Programs are compiled for one size: a small batch repeats its last image.
             fill = np.minimum(np.arange(slots), rows - 1)
             x, y = tf.gather(x, fill), tf.gather(y, fill)
-            logits = _predict(self._classifier, x)
-            checks.labels(y, logits.shape[-1])
+            logits = self._predict(x)
+            y = checks.labels_like(y, logits.shape, self._ignore_class)
             wrong = all_wrong(logits, y).numpy()[:rows]
             loss = over_image(cross_entropy(logits, y)).numpy()[:rows]
             batch = self._record(index, wrong, loss)
@@ -140,6 +195,11 @@ class Evaluation:
             tensors = _condition(self._attack.perturbation_set, x), y
             for row in np.flatnonzero(~wrong):
                 yield tensors, row, _Example(batch, row)
+
+    def _predict(self, x: tf.Tensor) -> tf.Tensor:
+        if outputs.compiles(self._classifier, tuple(x.shape[1:])):
+            return _compiled_logits(self._classifier, x)
+        return _logits(self._classifier, x)
 
     def _record(self, index: np.ndarray, wrong: np.ndarray, loss: np.ndarray) -> _Batch:
         shape = (len(self._radii), len(index))
@@ -153,6 +213,8 @@ class Evaluation:
 
     def _fill(self, arrivals: Iterator[tuple[Any, int, _Example]]) -> None:
         """Puts examples into the free slots, as long as there are any."""
+        # `rows` says which row of the arriving batch each slot gets. Whole batches are
+        # copied at a time, because each copy goes through all tensors.
         source, rows, begun = None, {}, []
         while not self._slots or None in self._slots:
             tensors, row, example = next(arrivals, (None, 0, None))
@@ -173,6 +235,8 @@ class Evaluation:
         if self._tensors is None:
             self._tensors = source
         slots = len(self._slots)
+        # Of (2 * slots, ...), the old rows and the new ones: each slot keeps its own,
+        # or takes the new row that it was given.
         which = np.arange(slots)
         for slot, row in rows.items():
             which[slot] = slots + row
@@ -183,7 +247,7 @@ class Evaluation:
         )
 
     def _begin(self, slots: list[int]) -> None:
-        """Starts the next run of the examples in these slots."""
+        """Starts the next search of the examples in these slots."""
         if not slots:
             return
         dim = self._attack.perturbation_set.latent_dim
@@ -193,8 +257,9 @@ class Evaluation:
         fresh = self._attack.begin(tf.constant(u), tf.constant(self._radius()))
         fresh = {name: value.numpy() for name, value in fresh.items()}
         if not self._state:
-            # Empty slots count as beaten: nothing is done for them.
-            self._state = {**fresh, "beaten": np.ones(len(self._slots), bool)}
+            # Empty slots count as misclassified: nothing is done for them.
+            empty = np.ones(len(self._slots), bool)
+            self._state = {**fresh, "misclassified": empty}
         for name, value in fresh.items():
             self._state[name][slots] = value[slots]
 
@@ -202,10 +267,16 @@ class Evaluation:
         return np.array([self._radii[e.radius if e else 0] for e in self._slots], "f4")
 
     def _start(self, example: _Example, dim: int) -> np.ndarray:
-        """Of a run: by seed, example and run alone, whatever else is attacked."""
+        """The start of a search, by seed, example and search alone.
+
+        Whatever else is attacked, and in which slot, an example starts where it would
+        start alone.
+        """
         key = np.array([self._attack.seed, example.batch.index[example.row]])
         random = np.random.Generator(
-            np.random.Philox(key=key.astype(np.uint64), counter=[0, 0, 0, example.run])
+            np.random.Philox(
+                key=key.astype(np.uint64), counter=[0, 0, 0, example.search]
+            )
         )
         direction = random.standard_normal(dim)
         length = random.uniform() * self._radii[example.radius]
@@ -215,8 +286,8 @@ class Evaluation:
         """Attacks until enough slots are done, and takes in their results."""
         attack, slots = self._attack, len(self._slots)
         busy = sum(example is not None for example in self._slots)
-        kinds = len(attack.losses)
-        kind = [example.run % kinds if example else 0 for example in self._slots]
+        number = len(attack.losses)
+        loss_index = [e.search % number if e else 0 for e in self._slots]
         state = search(
             attack.rule,
             attack.objective,
@@ -225,56 +296,58 @@ class Evaluation:
             *self._tensors,
             {
                 "radius": tf.constant(self._radius()),
-                "kind": tf.constant(kind),
+                "loss_index": tf.constant(loss_index),
                 **self._fixed,
             },
-            tf.constant(self._turns),
+            tf.constant(self._steps),
             tf.constant(slots - busy + max(1, busy // 8)),
             {name: tf.constant(value) for name, value in self._state.items()},
         )
         self._state = {name: value.numpy().copy() for name, value in state.items()}
-        done = self._state["beaten"] | (self._state["turn"] >= self._turns)
+        done = self._state["misclassified"] | (self._state["step"] >= self._steps)
         again = []
         for slot in np.flatnonzero(done):
             if self._slots[slot] is None:
                 continue
-            if self._next_run(slot):
+            if self._next_search(slot):
                 again.append(slot)
             else:
                 self._slots[slot] = None
-                self._state["beaten"][slot] = True
+                self._state["misclassified"][slot] = True
         self._begin(again)
 
-    def _next_run(self, slot: int) -> bool:
-        """Notes what a finished run found; whether the example has another one."""
+    def _next_search(self, slot: int) -> bool:
+        """Notes what a finished search found; whether the example has another one."""
         example, state = self._slots[slot], self._state
+        assert example is not None
         loss, success, u = example.batch.result
         if not np.isfinite([state["loss"][slot], *state["u"][slot]]).all():
             raise ValueError(
                 "An attack says nothing of a loss or gradient that is not finite, as "
                 f"found around image {example.batch.index[example.row]}."
             )
-        beaten, at = state["beaten"][slot], (example.radius, example.row)
-        if beaten or state["loss"][slot] > loss[at]:
-            loss[at], success[at] = state["loss"][slot], beaten
+        wrong, at = state["misclassified"][slot], (example.radius, example.row)
+        if wrong or state["loss"][slot] > loss[at]:
+            loss[at], success[at] = state["loss"][slot], wrong
             u[at] = state["worst"][slot]
-        example.run += 1
-        if example.run == self._attack.runs or beaten:
+        example.search += 1
+        if example.search == self._attack.num_searches or wrong:
             # What was found in this ball is in all larger ones.
             later = (slice(example.radius, None), example.row)
             loss[later], success[later], u[later] = loss[at], success[at], u[at]
-            example.radius, example.run = example.radius + 1, 0
-            if beaten or example.radius == len(self._radii):
+            example.radius, example.search = example.radius + 1, 0
+            if wrong or example.radius == len(self._radii):
                 example.batch.attacked -= 1
                 return False
         return True
 
 
-@tf.function(autograph=False, reduce_retracing=True, jit_compile=True)
-def _predict(classifier: Any, x: tf.Tensor) -> tf.Tensor:
-    return tf.cast(classifier(x, training=False), tf.float32)
+_logits = tf.function(outputs.logits, autograph=False, reduce_retracing=True)
+_compiled_logits = tf.function(
+    outputs.logits, jit_compile=True, autograph=False, reduce_retracing=True
+)
 
 
 @tf.function(autograph=False, reduce_retracing=True)
-def _condition(perturbation_set: PerturbationSet, x: tf.Tensor) -> Conditioned:
+def _condition(perturbation_set: LatentSet, x: tf.Tensor) -> Conditioned:
     return perturbation_set.condition(x)

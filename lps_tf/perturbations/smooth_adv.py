@@ -1,36 +1,36 @@
 """SmoothAdv: an attack on a smoothed classifier, to train its base classifier on."""
 
-from typing import Any
+from typing import Any, NoReturn
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from lps_tf._internal import checks
+from lps_tf._internal import checks, outputs
+from lps_tf._internal.fixed import Adjustable
+from lps_tf._internal.outputs import Classifier
+from lps_tf.perturbations.base import checked_targets
 from lps_tf.perturbations.losses import all_wrong, cross_entropy, over_image
 from lps_tf.perturbations.pgd import LatentPGD
 from lps_tf.perturbations.sampling import noises
 from lps_tf.sets import latent
-from lps_tf.sets.perturbation_set import PerturbationSet
-from lps_tf.sets.protocol import Conditioned
+from lps_tf.sets.protocol import Conditioned, LatentSet, decode_compiled
+from lps_tf.sets.search import Parameters
 
 
 def _smoothed(
-    pset: PerturbationSet,
-    classifier: Any,
+    perturbation_set: LatentSet,
+    classifier: Classifier,
     conditioned: Conditioned,
     y: tf.Tensor,
-    numbers: dict,
+    parameters: Parameters,
     u: tf.Tensor,
 ) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
     # Of logarithms, because probabilities of float32 reach 0.
     logs = [
         tf.nn.log_softmax(
-            tf.cast(
-                classifier(pset.decode(conditioned, u + n), training=False), tf.float32
-            )
+            outputs.logits(classifier, perturbation_set.decode(conditioned, u + n))
         )
-        for n in tf.unstack(numbers["noise"])
+        for n in tf.unstack(parameters["noise"])
     ]
     mean = tf.reduce_logsumexp(tf.stack(logs), 0) - np.log(len(logs))
     loss = over_image(cross_entropy(mean, y))
@@ -45,30 +45,36 @@ class SmoothedPGD(LatentPGD):
     point that it found; train on all of them.
 
     Args:
-        perturbation_set: the set to search; calibrated, unless `radius` is given.
-        sigma: standard deviation of the noise, in standardised latent units.
-        radius: of the ball, default that of the set.
-        steps: gradient steps.
-        relative_step: length of a step as a fraction of the radius.
-        views: noises of each image.
-        seed: of starts and noises.
+        perturbation_set: Set to search; calibrated, unless `radius` is given.
+        sigma: Standard deviation of the noise, in standardised latent units; it may be
+            set later too.
+        radius: Radius of the ball, default that of the set; it may be set later too.
+        steps: Number of gradient steps.
+        relative_step: Length of a step as a fraction of the radius.
+        num_samples: Number of noises of each image.
+        seed: Seed of starts and noises.
 
     Raises:
-        ValueError: if there is no radius, or a number is not positive.
+        ValueError: If there is no radius, or a number is not positive.
     """
+
+    FIXED = (*LatentPGD.FIXED, "num_samples")
 
     adversarial = False
     objective = staticmethod(_smoothed)
 
+    #: Standard deviation of the noise.
+    sigma = Adjustable()
+
     def __init__(
         self,
-        perturbation_set: PerturbationSet,
+        perturbation_set: LatentSet,
         sigma: float,
         *,
         radius: float | None = None,
         steps: int = 7,
         relative_step: float = 0.2,
-        views: int = 2,
+        num_samples: int = 2,
         seed: int = 0,
     ):
         super().__init__(
@@ -78,26 +84,29 @@ class SmoothedPGD(LatentPGD):
             relative_step=relative_step,
             seed=seed,
         )
-        self.sigma = checks.positive("sigma", sigma)
-        self.views = checks.count("views", views)
+        self.sigma = sigma
+        self.num_samples = checks.count("num_samples", num_samples)
 
     def __call__(
         self,
-        classifier: keras.layers.Layer,
+        classifier: Classifier,
         x: tf.Tensor,
         y: tf.Tensor,
-        seed: tf.Tensor | None = None,
+        key: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """Noisy images around the worst point, (views, *shape of x)."""
-        seed = self._seeds(seed)
+        """Noisy images around the worst point, (num_samples, *shape of x)."""
+        key = self._keys(key)
         conditioned = self.perturbation_set.condition(x)
-        noise = noises(conditioned, self.views, self.sigma, latent.fold_in(seed, 1))
-        u = self.find(classifier, conditioned, y, seed, {"noise": tf.stack(noise)})
-        return tf.stack(
-            [self.perturbation_set.decode(conditioned, u + n) for n in noise]
-        )
+        sigma = tf.convert_to_tensor(Adjustable.tensor(self, "sigma"))
+        noise = noises(conditioned, self.num_samples, sigma, latent.fold_in(key, 1))
+        parameters = {"noise": tf.stack(noise)}
+        u = self.find(classifier, conditioned, checked_targets(y), key, parameters)
+        images = [
+            decode_compiled(self.perturbation_set, conditioned, u + n) for n in noise
+        ]
+        return tf.stack(images)
 
-    def stream(self, classifier: Any, batches: Any, radii: Any = None) -> Any:
+    def stream(self, *arguments: Any, **keywords: Any) -> NoReturn:
         """Raises NotImplementedError; so does `run`."""
         raise NotImplementedError(
             "SmoothedPGD is to train with. What a smoothed classifier withstands, its "

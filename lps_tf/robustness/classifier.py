@@ -1,26 +1,30 @@
 """RobustClassifier: train and evaluate a classifier under a perturbation."""
 
-import inspect
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from lps_tf._internal import checks
-from lps_tf.robustness.objectives import PerturbedLoss, WorstLoss, per_example
+from lps_tf._internal import checks, outputs
+from lps_tf._internal.fixed import Fixed
+from lps_tf.robustness.metrics import Logits, Logs, loss_of_predictions
+from lps_tf.robustness.objectives import (
+    PerturbedLoss,
+    TrainingObjective,
+    WorstLoss,
+    per_example,
+    prediction_weights,
+)
 from lps_tf.sets import latent
 from lps_tf.training import replicas
-from lps_tf.training.checked_model import CheckedModel
-
-#: (classifier, x, y) -> perturbed x. See `lps_tf.perturbations`.
-Perturbation = Callable[[keras.layers.Layer, tf.Tensor, tf.Tensor], tf.Tensor]
-#: (loss, y, clean logits, perturbed logits) -> losses. See `lps_tf.objectives`.
-Objective = Callable[..., tf.Tensor]
+from lps_tf.training.checked_model import CheckedModel, weights_of
+from lps_tf.training.perturbation import Function, Perturbation, as_perturbation
 
 
 @keras.saving.register_keras_serializable("lps_tf")
-class RobustClassifier(CheckedModel):
+class RobustClassifier(Fixed, CheckedModel):
     """A classifier or segmenter, trained on what a perturbation makes of its images.
 
     What is minimised is an objective of `lps_tf.objectives`. By default, if the
@@ -32,11 +36,21 @@ class RobustClassifier(CheckedModel):
     prefixes. Objectives that need no clean predictions, such as the default on
     augmented images, have only the robust ones in their training logs.
 
+    `perturbation`, `objective`, `warmup_epochs` and `clean_fraction` may be set at any
+    time, and `fit` and `evaluate` go on with the new ones; what they did before is
+    traced again. The radius of an attack, and the sigma of noise, change without that:
+    set them, or let a `RadiusSchedule` do so during training.
+
     The perturbation, with the perturbation set inside, is frozen and not part of the
     model: it is neither trained, nor in its checkpoints, nor saved. A reloaded model
     predicts; set `perturbation` to train or attack it again. What *is* saved is how
-    many batches were perturbed: a perturbation that takes a `seed` draws on from
-    there when an interrupted training is resumed. `evaluate` always draws the same.
+    many batches were perturbed: random numbers go on from there when an interrupted
+    training is resumed. `evaluate` always uses the same.
+
+    Images are floats in [0, 1]. Labels are integers of any type (batch,), or maps of
+    them (batch, height, width) for a segmenter, one-hot labels, or labels with a last
+    axis of 1. A classifier of one logit z chooses between class 0 and 1, as if its
+    logits were [0, z].
 
     Example:
         robust = RobustClassifier(classifier, LatentPGD(pset, steps=7))
@@ -44,27 +58,33 @@ class RobustClassifier(CheckedModel):
         robust.fit(data.train, validation_data=data.val, epochs=10)
 
     Args:
-        classifier: any Keras model from images to logits: (batch, classes), or
-            (batch, height, width, classes) for a segmenter.
-        perturbation: a callable (classifier, x, y) -> x', of the shape of x or with
-            an axis of views in front of it.
-        objective: what to minimise, for instance `lps_tf.objectives.Trades()`.
-        warmup_epochs: epochs at the start of training without perturbation.
-        clean_fraction: part of each training batch, its first images, that is left
+        classifier: Any Keras model from images to logits: (batch, classes), or
+            (batch, height, width, classes) for a segmenter. A softmax or sigmoid at its
+            end does no harm: losses take what it was given.
+        perturbation: Perturbation to train and evaluate with, or a plain function
+            (classifier, x, y) -> x'.
+        objective: What to minimise, for instance `lps_tf.objectives.Trades()`.
+        ignore_class: Label of void pixels, such as 255. They count in no loss, no
+            metric and no attack's success. None if there are none.
+        warmup_epochs: Epochs at the start of training without perturbation.
+        clean_fraction: Part of each training batch, its first images, that is left
             as it is; it costs no attack either.
-        **kwargs: of `keras.Model`.
+        **kwargs: Arguments of `keras.Model`.
 
     Raises:
-        ValueError: for a negative number of epochs or a fraction outside of [0, 1),
-            or an objective without a perturbation.
+        ValueError: If the number of epochs is negative, the fraction is outside of
+            [0, 1), or there is an objective without a perturbation.
     """
+
+    FIXED = ("classifier", "ignore_class")
 
     def __init__(
         self,
         classifier: keras.Model,
-        perturbation: Perturbation | None = None,
-        objective: Objective | None = None,
+        perturbation: Perturbation | Function | None = None,
+        objective: TrainingObjective | None = None,
         *,
+        ignore_class: int | None = None,
         warmup_epochs: int = 0,
         clean_fraction: float = 0.0,
         **kwargs: Any,
@@ -76,14 +96,10 @@ class RobustClassifier(CheckedModel):
                 f"`perturbation` too. Received: objective={objective}"
             )
         self.classifier = classifier
+        self.ignore_class = ignore_class
         self.perturbation = perturbation
         self.objective = objective
-        self.warmup_epochs = checks.count("warmup_epochs", warmup_epochs, least=0)
-        if not 0 <= clean_fraction < 1:
-            raise ValueError(
-                "`clean_fraction` must be at least 0 and less than 1. "
-                f"Received: clean_fraction={clean_fraction}"
-            )
+        self.warmup_epochs = warmup_epochs
         self.clean_fraction = clean_fraction
         # Batches perturbed in training, and in the present evaluation. A weight and
         # not a keras SeedGenerator, whose state is not saved.
@@ -96,70 +112,145 @@ class RobustClassifier(CheckedModel):
         }
         self._draws = self.add_weight(name="draws", shape=(2,), **fixed)
         self._epoch = self.add_weight(name="epoch", shape=(), **fixed)
-        self._classes: int | None = None
-        self._logs: _Logs | None = None
+        self._logits_shape: tuple[int | None, ...] | None = None
+        self._logs: Logs | None = None
+
+    # What may be set at any time: each setter has the steps traced again.
+
+    @property
+    def perturbation(self) -> Perturbation | None:
+        """What is done to the images, None for nothing."""
+        return self._perturbation
+
+    @perturbation.setter
+    def perturbation(self, value: Perturbation | Function | None) -> None:
+        self._perturbation = None if value is None else as_perturbation(value)
+        self._trace_again()
+
+    @property
+    def objective(self) -> TrainingObjective | None:
+        """What is minimised, None for the default."""
+        return self._objective
+
+    @objective.setter
+    def objective(self, value: TrainingObjective | None) -> None:
+        self._objective = value
+        self._trace_again()
+
+    @property
+    def warmup_epochs(self) -> int:
+        """Epochs at the start of training without perturbation."""
+        return self._warmup_epochs
+
+    @warmup_epochs.setter
+    def warmup_epochs(self, value: int) -> None:
+        self._warmup_epochs = checks.count("warmup_epochs", value, least=0)
+        self._trace_again()
+
+    @property
+    def clean_fraction(self) -> float:
+        """Part of each training batch that is not perturbed."""
+        return self._clean_fraction
+
+    @clean_fraction.setter
+    def clean_fraction(self, value: float) -> None:
+        if not 0 <= value < 1:
+            raise ValueError(
+                "`clean_fraction` must be at least 0 and less than 1. "
+                f"Received: clean_fraction={value}"
+            )
+        self._clean_fraction = float(value)
+        self._trace_again()
+
+    def _trace_again(self) -> None:
+        if not self.compiled:
+            return
+        self._gradients = self._traced_gradients()
+        # Inside of `fit` Keras has fetched them already, and looks them up each step.
+        if self.train_function is not None:
+            self.make_train_function(force=True)
+        if self.test_function is not None:
+            self.make_test_function(force=True)
+
+    # Keras's model.
 
     def build(self, input_shape: tuple) -> None:
         """Builds the classifier for images (batch, height, width, channels)."""
         with tf.init_scope():
-            logits = self.classifier(tf.zeros((1, *input_shape[1:])))
-        self._classes = int(logits.shape[-1])
+            logits = outputs.logits(self.classifier, tf.zeros((1, *input_shape[1:])))
+        # Segmenters take images of any size that the classifier takes.
+        inner = [None] * (logits.shape.rank - 2)
+        self._logits_shape = (None, *inner, int(logits.shape[-1]))
+        self._image_shape = tuple(input_shape[1:])
+        self._any_size = bool(inner) or None in _static_shape(self.classifier)
         self.built = True
+        if self.compiled:  # only now can be told what XLA makes of the classifier
+            self._gradients = self._traced_gradients()
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """The classifier's logits."""
+        """The classifier's output."""
         return self.classifier(x, training=training)
 
     def compile(
         self,
         optimizer: Any = "adam",
         loss: keras.losses.Loss | None = None,
-        metrics: Sequence[str | keras.metrics.Metric] = ("accuracy",),
+        metrics: str | keras.metrics.Metric | Sequence | None = ("accuracy",),
         **kwargs: Any,
     ) -> None:
         """Prepares `fit` and `evaluate`.
 
         Args:
-            optimizer: a Keras optimizer.
-            loss: a Keras loss of labels and logits, taken per example; default the
-                sparse categorical cross-entropy.
-            metrics: of labels and logits; each is tracked on clean and on perturbed
-                images. "accuracy" is the fraction of right labels (or pixels),
-                "mean_iou" the mean over classes of intersection over union.
-            **kwargs: of `keras.Model.compile`. `jit_compile=True` has XLA compile loss
-                and gradient, which pays in long training; attacks always are.
+            optimizer: Keras optimizer.
+            loss: Keras loss of labels and logits, taken per example; default the
+                sparse categorical cross-entropy. Losses of one-hot labels, such as
+                `CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)`, get
+                them.
+            metrics: Metrics of labels and logits, or one; each is tracked on clean and
+                on perturbed images. "accuracy" is the fraction of correct predictions
+                (of pixels in a segmenter), "mean_iou" the mean over classes of
+                intersection over union. Weights of examples do not count in them.
+            **kwargs: Arguments of `keras.Model.compile`. `jit_compile=True` has XLA
+                compile loss and gradient, which pays in long training; attacks always
+                are.
 
         Raises:
-            ValueError: if the loss does not take logits.
+            ValueError: If the loss does not take logits, or a metric neither.
         """
         if loss is None:
             loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        if not isinstance(loss, keras.losses.Loss) or not loss.get_config().get(
-            "from_logits", True
-        ):
+        _require_loss_of_logits(loss)
+        if kwargs.get("weighted_metrics") is not None:
             raise ValueError(
-                "`loss` must be a keras.losses.Loss of logits, for instance "
-                "`keras.losses.SparseCategoricalCrossentropy(from_logits=True)`. "
-                f"Received: loss={loss}"
+                "`weighted_metrics` are not kept: weights count in losses alone. Leave "
+                f"it out. Received: weighted_metrics={kwargs['weighted_metrics']}"
             )
         kwargs.setdefault("jit_compile", False)
         # Keras is not told of loss and metrics: under a distribution strategy it would
         # make some of its own, on clean images, and it knows no "mean_iou".
         super().compile(optimizer=optimizer, **kwargs)
         # Attacks compile their own loops; around one, Keras's compiled step is slower.
-        self._gradients = self._gradients_of
-        if self.jit_compile:
-            self._gradients = tf.function(
-                self._gradients_of, jit_compile=True, autograph=False
-            )
-        self.jit_compile = False
+        self._jit_choice, self.jit_compile = self.jit_compile, False
         self._example_loss = loss
-        self._logs = _Logs(metrics, self._number_of_classes())
+        metrics = [] if metrics is None else metrics
+        metrics = list(metrics) if isinstance(metrics, list | tuple) else [metrics]
+        self._logs = Logs(metrics, self._number_of_classes())
+        self._gradients = self._traced_gradients()
+
+    def _traced_gradients(self) -> Callable:
+        """`_gradients_of`, compiled by XLA if that was asked for and can be."""
+        known = self.built and None not in self._image_shape
+        can = not known or outputs.compiles(self.classifier, self._image_shape)
+        if not (self._jit_choice and can):
+            return self._gradients_of
+        return tf.function(self._gradients_of, jit_compile=True, autograph=False)
 
     def _number_of_classes(self) -> int | None:
-        if self._classes is None and self.classifier.built:
-            self._classes = self.classifier.output_shape[-1]
-        return self._classes
+        if self._logits_shape is None and self.classifier.built:
+            shape = _static_shape(self.classifier)
+            if None not in shape:
+                self.build((None, *shape))
+        return self._logits_shape[-1] if self._logits_shape else None
 
     @property
     def metrics(self) -> list:
@@ -172,12 +263,12 @@ class RobustClassifier(CheckedModel):
 
     def losses_of(self, y: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
         """The loss of each prediction, (batch,) or (batch, height, width)."""
-        return self._example_loss.call(y, tf.cast(logits, tf.float32))
+        return loss_of_predictions(self._example_loss, tf.maximum(y, 0), logits)
 
-    def _chosen_objective(self) -> Objective:
+    def _chosen_objective(self) -> TrainingObjective:
         if self.objective is not None:
             return self.objective
-        adversarial = getattr(self.perturbation, "adversarial", False)
+        adversarial = self.perturbation is not None and self.perturbation.adversarial
         return WorstLoss() if adversarial else PerturbedLoss()
 
     # Perturbing, outside of the gradient tape.
@@ -185,22 +276,21 @@ class RobustClassifier(CheckedModel):
     def _perturbed(
         self, x: tf.Tensor, y: tf.Tensor, training: bool
     ) -> tf.Tensor | None:
-        """What becomes of a batch, (views, batch, ...); None without a perturbation."""
+        """Perturbed images, (num_samples, batch, ...); None without a perturbation."""
         if self.perturbation is None:
             return None
-        seed = self._next_key(training)
+        key = self._next_key(training)
         if not training:
-            return self._views(x, y, seed)
+            return self._samples(x, y, key)
         clean = tf.cast(
             self.clean_fraction * tf.cast(tf.shape(x)[0], tf.float32), "int32"
         )
-        views = getattr(self.perturbation, "views", 1)
-        unperturbed = tf.stack([x] * views)
+        unperturbed = tf.stack([x] * self.perturbation.num_samples)
 
         def perturb() -> tf.Tensor:
             if not self.clean_fraction:
-                return self._views(x, y, seed)
-            perturbed = self._views(x[clean:], y[clean:], seed)
+                return self._samples(x, y, key)
+            perturbed = self._samples(x[clean:], y[clean:], key)
             return tf.concat([unperturbed[:, :clean], perturbed], 1)
 
         if not self.warmup_epochs:
@@ -208,14 +298,15 @@ class RobustClassifier(CheckedModel):
         warm = self._epoch.value < self.warmup_epochs
         return tf.cond(warm, lambda: unperturbed, perturb)
 
-    def _views(self, x: tf.Tensor, y: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    def _samples(self, x: tf.Tensor, y: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
         if self._chosen_objective().from_predictions:
-            logits = self.classifier(x, training=False)
-            y = tf.nn.softmax(tf.cast(logits, tf.float32))
-        takes_seed = "seed" in inspect.signature(self.perturbation).parameters
-        keywords = {"seed": seed} if takes_seed else {}
-        views = tf.stop_gradient(self.perturbation(self.classifier, x, y, **keywords))
-        return views if views.shape.rank > x.shape.rank else views[None]
+            probabilities = tf.nn.softmax(outputs.logits(self.classifier, x))
+            # Zeros where void: no prediction is to be moved away from there.
+            labelled = tf.cast(y != checks.VOID, tf.float32)[..., None]
+            y = probabilities * labelled
+        samples = tf.stop_gradient(self.perturbation(self.classifier, x, y, key))
+        samples = tf.cast(samples, tf.float32)
+        return samples if samples.shape.rank > x.shape.rank else samples[None]
 
     def _next_key(self, training: bool) -> tf.Tensor:
         place = 0 if training else 1
@@ -225,30 +316,42 @@ class RobustClassifier(CheckedModel):
     # Steps.
 
     def _forward(
-        self, x: tf.Tensor, views: tf.Tensor | None, y: tf.Tensor, training: bool
-    ) -> tuple[tf.Tensor, dict[str, list[tf.Tensor]]]:
-        """The losses to minimise, (batch,), and logits: clean, and of each view."""
-        objective, logits, clean = self._chosen_objective(), {}, None
-        if views is None or objective.needs_clean or not training:
-            clean = tf.cast(self.classifier(x, training=training), tf.float32)
+        self,
+        x: tf.Tensor,
+        samples: tf.Tensor | None,
+        y: tf.Tensor,
+        weight: tf.Tensor,
+        training: bool,
+    ) -> tuple[tf.Tensor, Logits]:
+        """The losses to minimise, (batch,), and logits: clean, and of each sample."""
+        objective, clean = self._chosen_objective(), None
+        logits: Logits = {}
+        if samples is None or objective.needs_clean or not training:
+            clean = outputs.logits(self.classifier, x, training)
             logits["clean"] = [clean]
-        if views is None:
-            return per_example(self.losses_of(y, clean)), logits
-        shape = tf.shape(views)
-        flat = tf.reshape(views, tf.concat([[-1], shape[2:]], 0))
+        if samples is None:
+            return per_example(self.losses_of(y, clean), weight), logits
+        # (num_samples, batch, ...) -> (num_samples * batch, ...) and back.
+        shape = tf.shape(samples)
+        flat = tf.reshape(samples, tf.concat([[-1], shape[2:]], 0))
         flat = tf.ensure_shape(flat, (None, *x.shape[1:]))
-        flat = tf.cast(self.classifier(flat, training=training), tf.float32)
+        flat = outputs.logits(self.classifier, flat, training)
         perturbed = tf.reshape(flat, tf.concat([shape[:2], tf.shape(flat)[1:]], 0))
-        perturbed = tf.ensure_shape(perturbed, (*views.shape[:2], *flat.shape[1:]))
+        perturbed = tf.ensure_shape(perturbed, (*samples.shape[:2], *flat.shape[1:]))
         logits["robust"] = tf.unstack(perturbed)
-        return objective(self.losses_of, y, clean, perturbed), logits
+        return objective(self.losses_of, y, clean, perturbed, weight), logits
 
     def _gradients_of(
-        self, x: tf.Tensor, views: tf.Tensor | None, y: tf.Tensor, examples: tf.Tensor
-    ) -> tuple[tf.Tensor, dict[str, list[tf.Tensor]], list[tf.Tensor]]:
+        self,
+        x: tf.Tensor,
+        samples: tf.Tensor | None,
+        y: tf.Tensor,
+        weight: tf.Tensor,
+        examples: tf.Tensor,
+    ) -> tuple[tf.Tensor, Logits, list[tf.Tensor]]:
         """As `_forward`, and the gradient of the mean over all replicas' examples."""
         with tf.GradientTape() as tape:
-            losses, logits = self._forward(x, views, y, training=True)
+            losses, logits = self._forward(x, samples, y, weight, training=True)
             loss = tf.reduce_sum(losses) / examples
             if self.classifier.losses:
                 loss += tf.add_n(self.classifier.losses) / replicas.count()
@@ -257,51 +360,52 @@ class RobustClassifier(CheckedModel):
 
     def train_step(self, data: tuple) -> dict:
         """Perturbs outside of the tape, then one step of the optimizer."""
-        x, y = data
-        views = self._perturbed(x, y, training=True)
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
+        samples = self._perturbed(x, y, training=True)
+        share = prediction_weights(y, weight)
         # The optimizer adds up the replicas, which may differ in size.
         examples = replicas.total(tf.cast(tf.shape(x)[0], tf.float32))
-        losses, logits, gradients = self._gradients(x, views, y, examples)
-        self.optimizer.apply_gradients(
-            zip(gradients, self.trainable_variables, strict=True)
-        )
-        return self._logs.update(y, losses, logits, self.losses_of)
+        losses, logits, gradients = self._gradients(x, samples, y, share, examples)
+        if self.trainable_variables:
+            self.optimizer.apply_gradients(
+                zip(gradients, self.trainable_variables, strict=True)
+            )
+        else:
+            warnings.warn(
+                "The classifier has no trainable weights: training changes nothing.",
+                stacklevel=2,
+            )
+        return self._logs.update(y, share, losses, logits, self.losses_of)
 
     def test_step(self, data: tuple) -> dict:
         """Clean and perturbed predictions of a batch."""
-        x, y = data
-        views = self._perturbed(x, y, training=False)
-        losses, logits = self._forward(x, views, y, training=False)
-        return self._logs.update(y, losses, logits, self.losses_of)
-
-    def fit(self, x: Any = None, y: Any = None, **kwargs: Any) -> Any:
-        """Trains on images and labels, as `keras.Model.fit`.
-
-        Args:
-            x: a tf.data.Dataset of batches (x, y), or the array x.
-            y: the labels if x is an array.
-            **kwargs: of `keras.Model.fit`.
-
-        Returns:
-            Keras's History.
-
-        Raises:
-            ValueError: if a batch is not float images in [0, 1] with integer labels
-                of the classifier's classes, or there is none.
-        """
-        return super().fit(x, y, **kwargs)
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
+        samples = self._perturbed(x, y, training=False)
+        share = prediction_weights(y, weight)
+        losses, logits = self._forward(x, samples, y, share, training=False)
+        return self._logs.update(y, share, losses, logits, self.losses_of)
 
     def begin_epoch(self, epoch: int) -> None:
         """Notes the epoch: a variable, so nothing is retraced."""
         self._epoch.assign(epoch)
 
     def begin_evaluation(self) -> None:
-        """Forgets the draws of other evaluations: all of them are to be alike."""
+        """Forgets the keys of other evaluations: all of them are to be alike."""
         self._draws.assign(self._draws.value * [1, 0])
 
-    def checked_data(self, x: Any, y: Any) -> Any:
-        """Images with integer labels, checked; `fit` and `evaluate` go through it."""
-        return checks.labelled_dataset(x, y, self._classes)
+    def convert(
+        self, x: Any, y: Any, weight: Any, class_weight: dict[int, float] | None = None
+    ) -> tuple[Any, Any, Any]:
+        """Images with labels of the classifier's classes, float32 and int64."""
+        size = (None, None) if self._any_size else self._image_shape[:2]
+        x = checks.batch("x", x, (*size, self._image_shape[-1]))
+        y = checks.labels_like(y, self._logits_shape, self.ignore_class)
+        weight = weights_of(weight, y)
+        if class_weight:
+            own = _class_weights(y, class_weight, self._logits_shape[-1])
+            missing = 0 if weight is None else y.shape.rank - weight.shape.rank
+            weight = own if weight is None else own * weight[(..., *[None] * missing)]
+        return x, y, weight
 
     def get_compile_config(self) -> dict:
         """The arguments of `compile`, so that a saved model reloads compiled."""
@@ -314,84 +418,52 @@ class RobustClassifier(CheckedModel):
     def get_config(self) -> dict:
         """The classifier; how it was trained is not saved."""
         classifier = keras.saving.serialize_keras_object(self.classifier)
-        return {"classifier": classifier, "name": self.name}
+        config = {"classifier": classifier, "name": self.name}
+        return {**config, "ignore_class": self.ignore_class}
 
     @classmethod
     def from_config(cls, config: dict) -> "RobustClassifier":
         """The inverse of `get_config`."""
-        classifier = keras.saving.deserialize_keras_object(config["classifier"])
-        return cls(classifier, name=config["name"])
+        config = dict(config)
+        classifier = keras.saving.deserialize_keras_object(config.pop("classifier"))
+        return cls(classifier, **config)
 
 
-class _Logs:
-    """The metrics of a RobustClassifier: loss, and clean and robust of each.
+def _static_shape(classifier: keras.Model) -> tuple[int | None, ...]:
+    """(height, width, channels) that a model was built for, as far as it says."""
+    try:
+        shape = classifier.input_shape
+    except AttributeError:  # a subclass of keras.Model has none
+        return None, None, None
+    return tuple(shape[1:]) if isinstance(shape, tuple) else (None, None, None)
 
-    A plain object, so that `compile` may replace it on a model that is built.
-    """
 
-    def __init__(
-        self, metrics: Sequence[str | keras.metrics.Metric], num_classes: int | None
+def _require_loss_of_logits(loss: Any) -> None:
+    if not isinstance(loss, keras.losses.Loss) or not loss.get_config().get(
+        "from_logits", True
     ):
-        self.chosen = list(metrics)
-        self.loss = keras.metrics.Mean(name="loss")
-        self.losses = {
-            prefix: keras.metrics.Mean(name=f"{prefix}_loss")
-            for prefix in ("clean", "robust")
-        }
-        self.metrics = {
-            prefix: [_copy(metric, prefix, num_classes) for metric in metrics]
-            for prefix in self.losses
-        }
-
-    def all(self) -> list[keras.metrics.Metric]:
-        return [self.loss, *self.losses.values(), *sum(self.metrics.values(), [])]
-
-    def results(self) -> dict:
-        shown = [self.loss]
-        for prefix, loss in self.losses.items():
-            if float(tf.convert_to_tensor(loss.count)):
-                shown += [loss, *self.metrics[prefix]]
-        return {metric.name: metric.result() for metric in shown}
-
-    def update(
-        self,
-        y: tf.Tensor,
-        loss: tf.Tensor,
-        logits: dict[str, list[tf.Tensor]],
-        losses_of: Callable,
-    ) -> dict:
-        """Takes in a batch's results; returns the logs of what was computed."""
-        self.loss.update_state(loss)
-        updated = [self.loss]
-        for prefix, views in logits.items():
-            for view in views:
-                self.losses[prefix].update_state(per_example(losses_of(y, view)))
-                for metric in self.metrics[prefix]:
-                    metric.update_state(y, view)
-            updated += [self.losses[prefix], *self.metrics[prefix]]
-        return {metric.name: metric.result() for metric in updated}
-
-
-def _copy(
-    metric: str | keras.metrics.Metric, prefix: str, num_classes: int | None
-) -> keras.metrics.Metric:
-    if metric in ("accuracy", "acc"):
-        metric = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
-    elif metric == "mean_iou":
-        if num_classes is None:
-            raise ValueError(
-                'The metric "mean_iou" has to know the number of classes: build the '
-                "classifier first, or pass keras.metrics.MeanIoU(num_classes, "
-                "sparse_y_pred=False). Received: a classifier that is not built"
-            )
-        metric = keras.metrics.MeanIoU(
-            num_classes, sparse_y_pred=False, name="mean_iou"
-        )
-    metric = keras.metrics.get(metric)
-    if not isinstance(metric, keras.metrics.Metric):
         raise ValueError(
-            '`metrics` must be "accuracy", "mean_iou" or keras.metrics.Metric objects. '
-            f"Received: {metric}"
+            "`loss` must be a keras.losses.Loss of logits, for instance "
+            "`keras.losses.SparseCategoricalCrossentropy(from_logits=True)`. "
+            f"Received: loss={loss}"
         )
-    config = metric.get_config()
-    return type(metric).from_config({**config, "name": f"{prefix}_{metric.name}"})
+    if getattr(loss, "ignore_class", None) is not None:
+        raise ValueError(
+            "Void pixels are a matter of the data: pass `ignore_class` to the "
+            "RobustClassifier, not to its loss. "
+            f"Received: a loss with ignore_class={loss.ignore_class}"
+        )
+
+
+def _class_weights(
+    y: tf.Tensor, weights: dict[int, float], num_classes: int
+) -> tf.Tensor:
+    """The weight of each label's class, of the shape of the labels; others have 1."""
+    wrong = [k for k in weights if not 0 <= k < num_classes]
+    if wrong:
+        raise ValueError(
+            f"`class_weight` must have the classes 0 to {num_classes - 1} as keys. "
+            f"Received: keys {wrong}"
+        )
+    table = [float(weights.get(k, 1.0)) for k in range(num_classes)]
+    return tf.gather(tf.constant(table), tf.maximum(y, 0))

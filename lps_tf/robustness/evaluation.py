@@ -9,22 +9,25 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lps_tf._internal import checks, files
+from lps_tf._internal import checks, files, inputs
 from lps_tf._internal.progress import progress
+from lps_tf._internal.store import Store
 from lps_tf._version import __version__
 from lps_tf.datasets.base import PairData
 from lps_tf.perturbations import LatentAPGD, LatentPGD, RandomSearch
-from lps_tf.robustness.finished import Batch, Finished
 from lps_tf.robustness.report import RobustnessReport, Row
+from lps_tf.robustness.score_cache import Batch, ScoreCache
 from lps_tf.robustness.scores import Scores, attacked, joined, mean_iou, scorer, worst
 
 
 def evaluate_robustness(
-    classifier: keras.layers.Layer,
-    data: PairData,
+    classifier: keras.Model,
+    data: Any,
     attack: LatentAPGD | LatentPGD | RandomSearch | None = None,
     radii: Sequence[float] | None = None,
     *,
+    ignore_class: int | None = None,
+    batch_size: int = 32,
     directory: str | Path | None = None,
     limit: int | None = None,
     verbose: bool = True,
@@ -35,27 +38,34 @@ def evaluate_robustness(
     image; the same for perturbations never trained on; under a latent attack at each
     radius. What the data do not have is left out.
 
-    On its worst version, a classifier is right if it is right on all of them; of a
+    On its worst version, a prediction is correct if it is so on all of them; of a
     segmenter it is the version of largest loss. An image is a member of its own set.
 
     Args:
-        classifier: maps images to logits, (batch, classes), or for a segmenter
-            (batch, height, width, classes).
-        data: test images in `test`, `test_groups` and `unseen_groups`.
-        attack: a `LatentAPGD`, or a weaker one; None for no attack.
-        radii: of the attack, default its own.
-        directory: keeps the results of finished batches: the same call, made again
-            after an interruption, goes on where it stopped.
-        limit: evaluates this many images of each data set, default all.
-        verbose: whether to show progress.
+        classifier: Classifier (batch, classes) or segmenter (batch, height, width,
+            classes).
+        data: A `PairData`, whose `test`, `test_groups` and `unseen_groups` are
+            measured; or labelled images alone, in any form that `fit` takes: a
+            tf.data.Dataset of batches (x, y), two arrays in a tuple.
+        attack: A `LatentAPGD`, or a weaker one; None for no attack.
+        radii: Radii of the attack, default its own.
+        ignore_class: Label of void pixels, such as 255, which count in no accuracy, no
+            IoU, no loss and no attack's success; None if there are none.
+        batch_size: Images in a batch of arrays; other data have batches of their own.
+        directory: Folder that keeps the results of finished batches: the same call,
+            made again after an interruption, goes on where it stopped.
+        limit: Number of images to evaluate of each data set, default all.
+        verbose: Whether to show progress.
 
     Returns:
         A `RobustnessReport`.
 
     Raises:
-        ValueError: for a bad argument, data that do not fit the classifier, or a
-            directory that holds results of another classifier, attack or data set.
+        ValueError: If an argument is bad, data do not fit the classifier, or the
+            directory holds results of another classifier, attack or data set.
     """
+    if not isinstance(data, PairData):
+        data = _Images(data, batch_size)
     if limit is not None:
         limit = checks.count("limit", limit)
     if attack is None and radii is not None:
@@ -63,9 +73,11 @@ def evaluate_robustness(
     if attack is not None:
         radii = [attack.radius] if radii is None else radii
         radii = sorted({checks.positive("radii", radius) for radius in radii})
-    settings = _settings(classifier, data, attack, radii, limit) if directory else {}
-    finished = Finished(directory, settings)
-    score = scorer(classifier, data.num_classes)
+    settings: dict[str, Any] = {}
+    if directory is not None:
+        settings = _settings(classifier, data, attack, radii, limit, ignore_class)
+    cache = ScoreCache(Store(directory, settings))
+    score = scorer(classifier, data.num_classes, ignore_class)
 
     def alone(batches: Iterator[Batch]) -> Iterator[Scores]:
         return (score([x], y) for _, x, y in batches)
@@ -77,23 +89,23 @@ def evaluate_robustness(
 
     def under_attack(batches: Iterator[Batch]) -> Iterator[Scores]:
         batches, same = itertools.tee(batches)
-        results = attack.stream(classifier, batches, radii)
+        results = attack.stream(classifier, batches, radii, ignore_class)
         for (_, result), (_, x, y) in zip(results, same, strict=False):
             yield attacked(score, attack.perturbation_set, x, y, result)
 
-    table = {}  # name: loss (n,), right (n,) and mean IoU
+    table: dict[str, tuple] = {}  # name: loss (n,), correct (n,) and mean IoU
 
     def measure(
         part: str,
-        dataset: tf.data.Dataset,
-        work: Callable,
+        dataset: Any,
+        work: Callable[[Iterator[Batch]], Iterator[Scores]],
         names: Callable[[int], list[str]],
     ) -> None:
         batches = _batches(dataset, limit, part, verbose)
-        scores = joined(finished.complete(part, batches, work), axis=1)
+        scores = joined(cache.complete(part, batches, work), axis=1)
         for name, *version in zip(names(len(scores.loss)), *scores, strict=True):
-            loss, right, confusion = version
-            table[name] = loss, right, mean_iou(confusion.sum(0))
+            loss, correct, confusion = version
+            table[name] = loss, correct, mean_iou(confusion.sum(0))
 
     measure("clean", data.test, alone, lambda n: ["clean"])
     for part, groups, names in (
@@ -109,7 +121,7 @@ def evaluate_robustness(
     return RobustnessReport(
         data=data.name,
         rows={name: Row.of(*values) for name, values in table.items()},
-        right={name: right for name, (_, right, _) in table.items()},
+        correct={name: correct for name, (_, correct, _) in table.items()},
     )
 
 
@@ -131,47 +143,75 @@ def _add_mean(table: dict[str, tuple], part: str) -> None:
     """Adds the mean over the versions of a part, in front of the worst of them."""
     worst_version = table.pop(f"{part}/worst")
     versions = [values for name, values in table.items() if name.startswith(part)]
-    loss, right, iou = zip(*versions, strict=True)
+    loss, correct, iou = zip(*versions, strict=True)
     iou = None if None in iou else float(np.mean(iou))
-    table[f"{part}/mean"] = np.mean(loss, 0), np.mean(right, 0), iou
+    table[f"{part}/mean"] = np.mean(loss, 0), np.mean(correct, 0), iou
     table[f"{part}/worst"] = worst_version
 
 
+class _Images:
+    """Labelled images of a user as the part of a `PairData` that is measured."""
+
+    name = "unnamed data"
+    num_classes = None
+    image_shape = None
+    test_groups = unseen_groups = None
+    perturbations = unseen_perturbations = ()
+
+    def __init__(self, data: Any, batch_size: int):
+        if hasattr(data, "__next__"):
+            raise ValueError(
+                "An evaluation reads the data more than once, and a generator gives "
+                "them once: pass arrays, a tf.data.Dataset or a PyDataset. "
+                f"Received: {data}"
+            )
+        self._data, self._batch_size = data, batch_size
+
+    @property
+    def test(self) -> Iterator[tuple]:
+        return inputs.batches(self._data, batch_size=self._batch_size)
+
+
 def _batches(
-    dataset: tf.data.Dataset, limit: int | None, what: str, verbose: bool
+    dataset: Any, limit: int | None, what: str, verbose: bool
 ) -> Iterator[Batch]:
     """Numbered batches of a data set, at most `limit` images in all."""
-    first = next(iter(dataset), None)
-    if first is None:
-        raise ValueError(f"There are no {what} images: the data set is empty.")
-    if limit is not None:
-        dataset = dataset.take(-(-limit // len(first[0])))
+    if isinstance(dataset, tf.data.Dataset) and limit is not None:
+        first = next(iter(dataset), None)
+        size = 1 if first is None else len(first[0])
+        dataset = dataset.take(-(-limit // size))  # for the length of the progress
     start = 0
     for x, y in progress(dataset, what, verbose):
         if limit is not None:
             x, y = x[: limit - start], y[: limit - start]
         yield np.arange(start, start + len(x)), x, y
         start += len(x)
+        if start == limit:
+            break
+    if not start:
+        raise ValueError(f"There are no {what} images: the data set is empty.")
 
 
 def _settings(
-    classifier: keras.layers.Layer,
-    data: PairData,
+    classifier: keras.Model,
+    data: Any,
     attack: Any,
-    radii: list[float] | None,
+    radii: Sequence[float] | None,
     limit: int | None,
-) -> dict:
+    ignore_class: int | None,
+) -> dict[str, Any]:
     """What results depend on, beside the images, which are compared one by one."""
-    settings = {
+    settings: dict[str, Any] = {
         "classifier": files.digest(*classifier.get_weights()),
         "data set": [data.name, data.image_shape, data.num_classes],
         "limit": limit,
+        "void label": ignore_class,
         "version of lps_tf": __version__,
     }
     if attack is not None:
         plain = (bool, int, float, str)
         numbers = {k: v for k, v in vars(attack).items() if isinstance(v, plain)}
-        settings["attack"] = [type(attack).__name__, numbers]
+        settings["attack"] = {"kind": type(attack).__name__, **numbers}
         settings["list of radii"] = radii
         settings["perturbation set"] = attack.perturbation_set.digest()
     return settings

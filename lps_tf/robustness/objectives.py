@@ -1,28 +1,80 @@
 """What to minimise, given images and what a perturbation makes of them.
 
-`RobustClassifier` takes one of these, or any object with the same attributes: a call
-gives the losses to minimise, `needs_clean` says whether that takes the predictions on
-clean images, and `from_predictions` whether a perturbation is to move the predictions
-on clean images, instead of raising the loss at the labels.
-
-In a call, `loss` maps labels (batch, ...) and logits (batch, ..., classes) to one loss
-for each prediction; `clean` are logits of x, `perturbed` those of each view of x',
-(views, batch, ..., classes). The result is (batch,); a segmenter's pixels are averaged.
+`RobustClassifier` takes one of these, or any object like `TrainingObjective`.
 """
 
 from collections.abc import Callable
+from typing import Protocol
 
 import tensorflow as tf
 
 from lps_tf._internal import checks
+from lps_tf._internal.fixed import Fixed
 
-#: (labels, logits) -> losses
+#: (labels (batch, ...), logits (batch, ..., classes)) -> one loss for each prediction.
 Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
-def per_example(values: tf.Tensor) -> tf.Tensor:
-    """(batch, ...) averaged over all but the batch: (batch,)."""
-    return tf.reduce_mean(values, list(range(1, values.shape.rank)))
+class TrainingObjective(Protocol):
+    """The losses to minimise, one for each example."""
+
+    @property
+    def needs_clean(self) -> bool:
+        """Whether it takes the predictions on clean images."""
+        ...
+
+    @property
+    def from_predictions(self) -> bool:
+        """Whether a perturbation is to move the predictions on clean images.
+
+        Otherwise it raises the loss at the labels.
+        """
+        ...
+
+    def __call__(
+        self,
+        loss: Loss,
+        y: tf.Tensor,
+        clean: tf.Tensor | None,
+        perturbed: tf.Tensor,
+        weight: tf.Tensor,
+        /,
+    ) -> tf.Tensor:
+        """Losses of a batch, (batch,).
+
+        Args:
+            loss: Loss of labels and logits.
+            y: Labels, (batch, ...), int64; -1 where void.
+            clean: Logits of x, (batch, ..., classes); None unless `needs_clean`.
+            perturbed: Logits of each sample of x', (num_samples, batch, ..., classes).
+            weight: Weight of each prediction, (batch, ...): an example's loss is the
+                sum over its predictions of weight times loss. It is 1 / pixels in a
+                segmenter, 0 where void, times the example's own weight.
+        """
+        ...
+
+
+def per_example(values: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
+    """Values of predictions (batch, ...), weighted and summed for each: (batch,)."""
+    return tf.reduce_sum(values * weight, list(range(1, values.shape.rank)))
+
+
+def prediction_weights(y: tf.Tensor, weight: tf.Tensor | None = None) -> tf.Tensor:
+    """The weight of each prediction in its example's loss, (batch, ...).
+
+    Args:
+        y: Labels, (batch, ...); -1 where void.
+        weight: Weights of the examples, (batch,), or of the predictions; None for 1.
+    """
+    valid = tf.cast(y != checks.VOID, tf.float32)
+    inner = list(range(1, y.shape.rank))
+    # Every image counts the same, however many of its pixels are labelled.
+    share = valid / tf.maximum(tf.reduce_sum(valid, inner, keepdims=True), 1.0)
+    if weight is None:
+        return share
+    # (batch,) -> (batch, 1, 1) for maps.
+    missing = [1] * (y.shape.rank - weight.shape.rank)
+    return share * tf.reshape(weight, tf.concat([tf.shape(weight), missing], 0))
 
 
 def _divergence(p: tf.Tensor, log_p: tf.Tensor, log_q: tf.Tensor) -> tf.Tensor:
@@ -30,22 +82,30 @@ def _divergence(p: tf.Tensor, log_p: tf.Tensor, log_q: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(p * (log_p - log_q), -1)
 
 
-def _mean_over_views(function: Callable, perturbed: tf.Tensor) -> tf.Tensor:
-    views = tf.unstack(perturbed)
-    return tf.add_n([function(view) for view in views]) / len(views)
+def _mean_over_samples(
+    function: Callable[[tf.Tensor], tf.Tensor], perturbed: tf.Tensor
+) -> tf.Tensor:
+    samples = tf.unstack(perturbed)
+    return tf.add_n([function(sample) for sample in samples]) / len(samples)
 
 
 class PerturbedLoss:
-    """The loss on x', or its mean over views: augmentation, noise, SmoothAdv."""
+    """The loss on x', or its mean over samples: augmentation, noise, SmoothAdv."""
 
     needs_clean = False
     from_predictions = False
 
     def __call__(
-        self, loss: Loss, y: tf.Tensor, clean: tf.Tensor | None, perturbed: tf.Tensor
+        self,
+        loss: Loss,
+        y: tf.Tensor,
+        clean: tf.Tensor | None,
+        perturbed: tf.Tensor,
+        weight: tf.Tensor,
     ) -> tf.Tensor:
         """Losses of a batch, (batch,)."""
-        return per_example(_mean_over_views(lambda view: loss(y, view), perturbed))
+        values = _mean_over_samples(lambda sample: loss(y, sample), perturbed)
+        return per_example(values, weight)
 
 
 class WorstLoss:
@@ -55,25 +115,34 @@ class WorstLoss:
     from_predictions = False
 
     def __call__(
-        self, loss: Loss, y: tf.Tensor, clean: tf.Tensor, perturbed: tf.Tensor
+        self,
+        loss: Loss,
+        y: tf.Tensor,
+        clean: tf.Tensor | None,
+        perturbed: tf.Tensor,
+        weight: tf.Tensor,
     ) -> tf.Tensor:
         """Losses of a batch, (batch,)."""
-        losses = [per_example(loss(y, clean))]
-        losses += [per_example(loss(y, view)) for view in tf.unstack(perturbed)]
+        losses = [
+            per_example(loss(y, logits), weight)
+            for logits in (clean, *tf.unstack(perturbed))
+        ]
         return tf.reduce_max(tf.stack(losses), 0)
 
 
-class Trades:
+class Trades(Fixed):
     """TRADES in the latent (Zhang et al. 2019): loss(x) + beta KL(f(x) || f(x')).
 
     x' is to raise the divergence: attacks get the probabilities f(x) as labels.
 
     Args:
-        beta: weight of robustness against accuracy.
+        beta: Weight of robustness against accuracy.
 
     Raises:
-        ValueError: if beta is not positive.
+        ValueError: If beta is not positive.
     """
+
+    FIXED = ("beta",)
 
     needs_clean = True
     from_predictions = True
@@ -82,30 +151,37 @@ class Trades:
         self.beta = checks.positive("beta", beta)
 
     def __call__(
-        self, loss: Loss, y: tf.Tensor, clean: tf.Tensor, perturbed: tf.Tensor
+        self,
+        loss: Loss,
+        y: tf.Tensor,
+        clean: tf.Tensor | None,
+        perturbed: tf.Tensor,
+        weight: tf.Tensor,
     ) -> tf.Tensor:
         """Losses of a batch, (batch,)."""
         p, log_p = tf.nn.softmax(clean), tf.nn.log_softmax(clean)
 
-        def divergence(view: tf.Tensor) -> tf.Tensor:
-            return _divergence(p, log_p, tf.nn.log_softmax(view))
+        def divergence(sample: tf.Tensor) -> tf.Tensor:
+            return _divergence(p, log_p, tf.nn.log_softmax(sample))
 
-        moved = _mean_over_views(divergence, perturbed)
-        return per_example(loss(y, clean) + self.beta * moved)
+        moved = _mean_over_samples(divergence, perturbed)
+        return per_example(loss(y, clean) + self.beta * moved, weight)
 
 
-class Mart:
+class Mart(Fixed):
     """MART in the latent (Wang et al. 2020): more weight on what x gets wrong.
 
     loss(x') - log(1 - the largest wrong probability at x')
     + beta (1 - p_y(x)) KL(f(x) || f(x')).
 
     Args:
-        beta: weight of the divergence.
+        beta: Weight of the divergence.
 
     Raises:
-        ValueError: if beta is not positive.
+        ValueError: If beta is not positive.
     """
+
+    FIXED = ("beta",)
 
     needs_clean = True
     from_predictions = False
@@ -114,37 +190,44 @@ class Mart:
         self.beta = checks.positive("beta", beta)
 
     def __call__(
-        self, loss: Loss, y: tf.Tensor, clean: tf.Tensor, perturbed: tf.Tensor
+        self,
+        loss: Loss,
+        y: tf.Tensor,
+        clean: tf.Tensor | None,
+        perturbed: tf.Tensor,
+        weight: tf.Tensor,
     ) -> tf.Tensor:
         """Losses of a batch, (batch,)."""
         p, log_p = tf.nn.softmax(clean), tf.nn.log_softmax(clean)
         own = tf.one_hot(y, clean.shape[-1])
         p_label = tf.reduce_sum(own * p, -1)
 
-        def boosted(view: tf.Tensor) -> tf.Tensor:
-            q, log_q = tf.nn.softmax(view), tf.nn.log_softmax(view)
+        def boosted(sample: tf.Tensor) -> tf.Tensor:
+            q, log_q = tf.nn.softmax(sample), tf.nn.log_softmax(sample)
             wrong = tf.reduce_max((1 - own) * q, -1)
             # Away from log 0, where float32 has the wrong class certain.
             margin = -tf.math.log(1.0001 - wrong)
             moved = (1 - p_label) * _divergence(p, log_p, log_q)
-            return loss(y, view) + margin + self.beta * moved
+            return loss(y, sample) + margin + self.beta * moved
 
-        return per_example(_mean_over_views(boosted, perturbed))
+        return per_example(_mean_over_samples(boosted, perturbed), weight)
 
 
-class Consistency:
+class Consistency(Fixed):
     """Consistency of noisy predictions, for smoothing (Jeong and Shin 2020).
 
     mean loss + weight * mean KL(mean prediction || each) + entropy * entropy of the
-    mean prediction, over the views: use it with `LatentNoise(..., views=2)`.
+    mean prediction, over the samples: use it with `LatentNoise(..., num_samples=2)`.
 
     Args:
-        weight: of the divergence.
-        entropy: weight of the entropy.
+        weight: Weight of the divergence.
+        entropy: Weight of the entropy.
 
     Raises:
-        ValueError: if a weight is not positive.
+        ValueError: If a weight is not positive.
     """
+
+    FIXED = ("weight", "entropy")
 
     needs_clean = False
     from_predictions = False
@@ -154,26 +237,31 @@ class Consistency:
         self.entropy = checks.positive("entropy", entropy)
 
     def __call__(
-        self, loss: Loss, y: tf.Tensor, clean: tf.Tensor | None, perturbed: tf.Tensor
+        self,
+        loss: Loss,
+        y: tf.Tensor,
+        clean: tf.Tensor | None,
+        perturbed: tf.Tensor,
+        weight: tf.Tensor,
     ) -> tf.Tensor:
         """Losses of a batch, (batch,).
 
         Raises:
-            ValueError: if the perturbation gives a single view.
+            ValueError: If the perturbation gives a single sample.
         """
         if perturbed.shape[0] < 2:
             raise ValueError(
-                "Consistency compares views: use a perturbation that gives several, "
-                "such as `LatentNoise(..., views=2)`. Received: 1 view"
+                "Consistency compares samples: use a perturbation that gives several, "
+                "such as `LatentNoise(..., num_samples=2)`. Received: 1 sample"
             )
         logs = tf.nn.log_softmax(perturbed)
         mean = tf.reduce_mean(tf.exp(logs), 0)
         log_mean = tf.math.log(tf.maximum(mean, 1e-30))
 
-        def inconsistent(view: tf.Tensor) -> tf.Tensor:
-            moved = _divergence(mean, log_mean, tf.nn.log_softmax(view))
-            return loss(y, view) + self.weight * moved
+        def inconsistent(sample: tf.Tensor) -> tf.Tensor:
+            moved = _divergence(mean, log_mean, tf.nn.log_softmax(sample))
+            return loss(y, sample) + self.weight * moved
 
         spread = -tf.reduce_sum(mean * log_mean, -1)
-        losses = _mean_over_views(inconsistent, perturbed) + self.entropy * spread
-        return per_example(losses)
+        losses = _mean_over_samples(inconsistent, perturbed) + self.entropy * spread
+        return per_example(losses, weight)

@@ -1,15 +1,13 @@
 """What evaluations report: tables of accuracies, and checks that passed or failed."""
 
-import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from lps_tf import plots
-from lps_tf._internal import files
+from lps_tf._internal.report import Report
 
 
 @dataclass(frozen=True)
@@ -17,14 +15,14 @@ class Row:
     """A line of the table.
 
     Attributes:
-        accuracy: share of right answers, of a segmenter of right pixels.
-        low: lower end of the 95% interval (Wilson) of the accuracy.
-        high: upper end of it. Pixels of one image stand or fall together: the
+        accuracy: Share of correct predictions, of a segmenter of labelled pixels.
+        low: Lower end of the 95% interval (Wilson) of the accuracy.
+        high: Upper end of it. Pixels of one image stand or fall together: the
             interval of a segmenter counts images, and is wider than it need be.
-        n: number of images.
-        loss: mean cross-entropy. Attacks do not push on what is already wrong.
-        mean_iou: of a segmenter, intersection over union of label and answer over
-            the whole data set, mean over the classes that are in either.
+        n: Number of images with a label.
+        loss: Mean cross-entropy. Attacks do not push on what is already wrong.
+        mean_iou: Mean intersection over union of a segmenter's labels and predictions
+            over the whole data set, over the classes that are in either.
     """
 
     accuracy: float
@@ -35,28 +33,36 @@ class Row:
     mean_iou: float | None
 
     @classmethod
-    def of(cls, loss: np.ndarray, right: np.ndarray, iou: float | None) -> "Row":
-        """The line of losses and right answers, each (n,)."""
-        accuracy, n = float(right.mean()), len(right)
-        return cls(accuracy, *wilson_interval(accuracy, n), n, float(loss.mean()), iou)
+    def of(cls, loss: np.ndarray, correct: np.ndarray, iou: float | None) -> "Row":
+        """The line of losses and correct predictions, each (n,); NaN where void."""
+        labelled = ~np.isnan(correct)
+        n = int(labelled.sum())
+        if not n:
+            raise ValueError("Every pixel of every image is void: nothing to count.")
+        accuracy, mean_loss = (
+            float(correct[labelled].mean()),
+            float(loss[labelled].mean()),
+        )
+        return cls(accuracy, *wilson_interval(accuracy, n), n, mean_loss, iou)
 
 
-@dataclass
-class RobustnessReport:
+@dataclass(frozen=True)
+class RobustnessReport(Report):
     """What `evaluate_robustness` found.
 
     Attributes:
-        data: name of the data set.
-        rows: the lines by name: "clean"; "perturbed/NAME" for each version of the
+        data: Name of the data set.
+        rows: Lines by name: "clean"; "perturbed/NAME" for each version of the
             test images, "perturbed/mean" of them and "perturbed/worst" of each
             image; the same with "unseen" for perturbations that no training data
             has; "attack/RADIUS" for each radius.
-        right: what the accuracies are means of, by name, each (n,).
+        correct: What the accuracies are means of, by name, each (n,); NaN for an image
+            that is void.
     """
 
     data: str
     rows: dict[str, Row]
-    right: dict[str, np.ndarray]
+    correct: dict[str, np.ndarray]
 
     def __str__(self) -> str:
         width = max(map(len, self.rows))
@@ -75,19 +81,13 @@ class RobustnessReport:
             )
         return "\n".join(lines)
 
-    def to_json(self, path: str | Path | None = None) -> str:
-        """The table as JSON; written to `path` if one is given."""
+    def to_dict(self) -> dict[str, Any]:
+        """The name of the data, and each line's figures."""
         rows = {name: asdict(row) for name, row in self.rows.items()}
-        text = json.dumps({"data": self.data, "rows": rows}, indent=1)
-        if path is not None:
-            files.write_text(path, text + "\n")
-        return text
+        return {"data": self.data, "rows": rows}
 
-    def plot(self, path: str | Path | None = None) -> Figure:
-        """A picture of the accuracies; saved as PNG if a path is given.
-
-        Dots are accuracies with their intervals; crosses, of a segmenter, mean IoU.
-        """
+    def _figures(self) -> dict[str, Figure]:
+        """The accuracies: dots with their intervals; crosses are mean IoU."""
         figure = Figure(figsize=(6, 1 + 0.25 * len(self.rows)), layout="constrained")
         axis = figure.subplots()
         parts = list(dict.fromkeys(name.split("/")[0] for name in self.rows))
@@ -102,9 +102,7 @@ class RobustnessReport:
         axis.set(xlim=(-0.02, 1.02), xlabel=label, title=self.data)
         axis.invert_yaxis()
         axis.grid(axis="x", alpha=0.3)
-        if path is not None:
-            files.write(path, plots.png(figure))
-        return figure
+        return {"accuracies": figure}
 
 
 def wilson_interval(share: float, n: int) -> tuple[float, float]:
@@ -124,10 +122,10 @@ class Check(NamedTuple):
     """One check.
 
     Attributes:
-        name: what should hold.
-        passed: whether it does.
-        figures: what was measured.
-        meaning: what a failure usually means.
+        name: What should hold.
+        passed: Whether it does.
+        figures: What was measured.
+        meaning: What a failure usually means.
     """
 
     name: str
@@ -142,14 +140,14 @@ class Check(NamedTuple):
 
 
 @dataclass(frozen=True)
-class SanityReport:
+class SanityReport(Report):
     """What `sanity_checks` found.
 
     Attributes:
-        checks: the checks.
-        accuracy: robust accuracy under each attack by its name, at each radius.
-        radii: the radii.
-        n: number of images.
+        checks: One entry for each check.
+        accuracy: Robust accuracy under each attack by its name, at each radius.
+        radii: Radii of the attacks.
+        n: Number of images.
     """
 
     checks: tuple[Check, ...]
@@ -178,3 +176,25 @@ class SanityReport:
         count = len(self.checks) - len(self.failed)
         lines.append(f"{count} of {len(self.checks)} checks passed")
         return "\n".join([*lines, *map(str, self.checks)])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Each check, and the accuracies under each attack."""
+        return {
+            "checks": [check._asdict() for check in self.checks],
+            "accuracy": self.accuracy,
+            "radii": self.radii,
+            "n": self.n,
+        }
+
+    def _figures(self) -> dict[str, Figure]:
+        """The accuracy under each attack over the radius."""
+        figure = Figure(figsize=(6, 3.5), layout="constrained")
+        axis = figure.subplots()
+        for colour, (name, values) in zip(
+            plots.COLOURS, self.accuracy.items(), strict=False
+        ):
+            axis.plot(self.radii, values, "o-", color=colour, ms=4, label=name)
+        axis.set(xlabel="radius", ylabel="accuracy", ylim=(-0.02, 1.02))
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize="small")
+        return {"accuracies": figure}

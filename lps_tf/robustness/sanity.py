@@ -8,17 +8,19 @@ They are those that the literature on attacks asks for: Athalye, Carlini and Wag
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from lps_tf._internal import checks
+from lps_tf._internal import checks, outputs
+from lps_tf._internal.checks import VOID
+from lps_tf._internal.outputs import Classifier
 from lps_tf._internal.progress import progress
 from lps_tf.perturbations import AttackResult, LatentAPGD, LatentPGD, RandomSearch
+from lps_tf.perturbations.losses import cross_entropy
 from lps_tf.robustness.report import Check, SanityReport
 from lps_tf.robustness.scores import Scorer, attacked, decoded, scorer
 from lps_tf.sets import latent
-from lps_tf.sets.perturbation_set import PerturbationSet
+from lps_tf.sets.protocol import LatentSet
 
 _RANDOM, _PGD, _APGD = "random search", "PGD", "APGD"
 _MORE_STEPS, _MORE_RESTARTS = "PGD, 3 times the steps", "PGD, 3 restarts"
@@ -63,12 +65,13 @@ _ORDERS = (
 
 
 def sanity_checks(
-    classifier: keras.layers.Layer,
-    perturbation_set: PerturbationSet,
+    classifier: Classifier,
+    perturbation_set: LatentSet,
     x: Any,
     y: Any,
     *,
     radii: Sequence[float],
+    ignore_class: int | None = None,
     steps: int = 20,
     seed: int = 0,
     verbose: bool = True,
@@ -82,80 +85,92 @@ def sanity_checks(
     Passing proves nothing: no such check can.
 
     Args:
-        classifier: a classifier or segmenter.
-        perturbation_set: the set to attack in.
-        x: images, (batch, height, width, channels), no more than a classifier takes
+        classifier: Classifier or segmenter.
+        perturbation_set: Set to attack in.
+        x: Images, (batch, height, width, channels), no more than a classifier takes
             at once.
-        y: integer labels, (batch,) or (batch, height, width).
-        radii: of the balls, those that are reported.
-        steps: of the attacks, and draws of the random search.
-        seed: of everything random.
-        verbose: whether to show progress.
+        y: Labels, (batch,) or (batch, height, width), or one-hot.
+        radii: Radii of the balls, those that are reported.
+        ignore_class: Label of void pixels, such as 255; None if there are none.
+        steps: Number of steps of the attacks, and of latents of the random search.
+        seed: Seed of everything random.
+        verbose: Whether to show progress.
 
     Returns:
         A `SanityReport`.
 
     Raises:
-        ValueError: for images or labels that do not fit, or a bad number.
+        ValueError: If images or labels do not fit, or a number is bad.
     """
-    x, y = checks.images("x", x), checks.labels(y)
+    x = checks.images("x", x)
+    y = checks.labels_like(y, outputs.logits(classifier, x[:1]).shape, ignore_class)
     radii = sorted({checks.positive("radii", radius) for radius in radii})
     steps = checks.count("steps", steps)
     pset = perturbation_set
     fixed = {"radius": radii[-1], "seed": seed}
     pgd = {"steps": steps, "relative_step": 2.5 / steps, **fixed}
     attacks = {
-        _RANDOM: RandomSearch(pset, draws=steps, **fixed),
+        _RANDOM: RandomSearch(pset, num_samples=steps, **fixed),
         _PGD: LatentPGD(pset, **pgd),
         _MORE_STEPS: LatentPGD(pset, **{**pgd, "steps": 3 * steps}),
         _MORE_RESTARTS: LatentPGD(pset, restarts=3, **pgd),
         _APGD: LatentAPGD(pset, steps=steps, **fixed),
         _MORE_APGD: LatentAPGD(pset, steps=3 * steps, **fixed),
     }
-    score = scorer(classifier, classifier(x[:1], training=False).shape[-1])
-    clean = score([x], y).right[0]
-    if not clean.any():
-        raise ValueError("Every image is answered wrongly: there is nothing to attack.")
+    # The labels have the package's own void from here on.
+    score = scorer(classifier, ignore_class=VOID)
+    clean = score([x], y).correct[0]
+    if not (clean > 0).any():
+        raise ValueError("Every image is misclassified: there is nothing to attack.")
 
     huge = 10 * radii[-1]
     work = [(name, r) for name in attacks for r in radii] + [(_APGD, huge)]
-    results, right = {}, {}
+    results: dict[tuple[str, float], AttackResult] = {}
+    single: dict[tuple[str, float], np.ndarray] = {}
     for name, r in progress(work, "sanity checks", verbose):
         # Each radius on its own: together, what one finds counts for all larger ones.
-        results[name, r] = result = attacks[name].run(classifier, x, y, [r])
-        right[name, r] = attacked(score, pset, x, y, result).right[0]
-    far = right.pop((_APGD, huge))
-    right = {name: np.stack([right[name, r] for r in radii]) for name in attacks}
+        results[name, r] = result = attacks[name].run(
+            classifier, x, y, [r], ignore_class=VOID
+        )
+        single[name, r] = attacked(score, pset, x, y, result).correct[0]
+    far = single.pop((_APGD, huge))
+    correct = {name: np.stack([single[name, r] for r in radii]) for name in attacks}
 
-    smallest = RandomSearch(pset, radius=radii[0], draws=1, seed=seed)
+    smallest = RandomSearch(pset, radius=radii[0], num_samples=1, seed=seed)
+    start = smallest.run(classifier, x, y, ignore_class=VOID)
     found = (
-        _falls(clean, right),
-        *(_order(right[strong], right[weak], *rest) for strong, weak, *rest in _ORDERS),
-        _falls_far(clean, np.minimum(right[_APGD].min(0), far), huge, y),
+        _falls(clean, correct),
+        *(
+            _order(correct[strong], correct[weak], *rest)
+            for strong, weak, *rest in _ORDERS
+        ),
+        _falls_far(clean, np.minimum(correct[_APGD].min(0), far), huge, y),
         _gradients(classifier, pset, x, y, radii[-1], seed),
-        _rises(smallest.run(classifier, x, y), results[_PGD, radii[0]]),
+        _rises(start, results[_PGD, radii[0]]),
         _is_true(score, pset, x, y, [results[_APGD, r] for r in radii], radii, clean),
     )
-    accuracy = {name: values.mean(1).tolist() for name, values in right.items()}
+    accuracy = {
+        name: np.nanmean(values, 1).tolist() for name, values in correct.items()
+    }
     return SanityReport(found, accuracy, radii, len(x))
 
 
-def _excess(right: np.ndarray, other: np.ndarray) -> tuple[bool, float]:
-    """Whether `right` exceeds `other` beyond noise, and by how much at most.
+def _excess(correct: np.ndarray, other: np.ndarray) -> tuple[bool, float]:
+    """Whether `correct` exceeds `other` beyond noise, and by how much at most.
 
     Args:
-        right: share that is right of each image, (cases, n).
-        other: the same of what should be no less.
+        correct: Share of each image that is correct, (cases, n).
+        other: The same of what should be no less.
     """
-    difference = right - other
+    difference = np.nan_to_num(correct - other)  # images that are void
     total, noise = difference.sum(1), np.sqrt(np.square(difference).sum(1))
     # A segmenter has no noise in this sense: there, one hundredth is let pass.
     beyond = (total > 3 * noise) & (total > 0.01 * difference.shape[1])
     return bool(beyond.any()), float(difference.mean(1).max())
 
 
-def _falls(clean: np.ndarray, right: dict[str, np.ndarray]) -> Check:
-    both = [np.concatenate([clean[None], right[name]]) for name in (_PGD, _APGD)]
+def _falls(clean: np.ndarray, correct: dict[str, np.ndarray]) -> Check:
+    both = [np.concatenate([clean[None], correct[name]]) for name in (_PGD, _APGD)]
     beyond, most = _excess(
         np.concatenate([r[1:] for r in both]), np.concatenate([r[:-1] for r in both])
     )
@@ -174,14 +189,16 @@ def _order(strong: np.ndarray, weak: np.ndarray, name: str, meaning: str) -> Che
 
 
 def _falls_far(clean: np.ndarray, far: np.ndarray, huge: float, y: tf.Tensor) -> Check:
-    chance = np.unique(y, return_counts=True)[1].max() / np.size(y)
+    label = np.asarray(y)
+    label = label[label != VOID]
+    chance = np.unique(label, return_counts=True)[1].max() / label.size
     return Check(
         "accuracy falls far in a huge ball",
-        bool(far.mean() <= max(chance, clean.mean() / 2)),
+        bool(np.nanmean(far) <= max(chance, np.nanmean(clean) / 2)),
         {
             "radius": huge,
-            "accuracy": float(far.mean()),
-            "clean": float(clean.mean()),
+            "accuracy": float(np.nanmean(far)),
+            "clean": float(np.nanmean(clean)),
             "chance": float(chance),
         },
         "Either the set does not reach what matters to the classifier, or the attack "
@@ -190,8 +207,8 @@ def _falls_far(clean: np.ndarray, far: np.ndarray, huge: float, y: tf.Tensor) ->
 
 
 def _gradients(
-    classifier: keras.layers.Layer,
-    pset: PerturbationSet,
+    classifier: Classifier,
+    pset: LatentSet,
     x: tf.Tensor,
     y: tf.Tensor,
     radius: float,
@@ -212,10 +229,8 @@ def _gradients(
     directions = np.linalg.qr(random)[0].T.astype(np.float32)
 
     def loss(u: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-        with pset.uncompiled():
-            logits = classifier(pset.decode(conditioned, u), training=False)
-        logits = tf.cast(tf.cast(logits, tf.float32), dtype)
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits)
+        logits = outputs.logits(classifier, pset.decode(conditioned, u))
+        losses = cross_entropy(tf.cast(logits, dtype), y)
         return tf.reduce_sum(losses, list(range(1, y.shape.rank)))
 
     @tf.function(autograph=False)
@@ -246,7 +261,7 @@ def _gradients(
 
 
 def _rises(start: AttackResult, end: AttackResult) -> Check:
-    there = ~start.success[0]  # a beaten image is not attacked
+    there = ~start.success[0]  # a misclassified image is not attacked
     before, after = start.loss[0][there], end.loss[0][there]
     alive, images = ~end.success[0][there], max(1, int(there.sum()))
     stays = float((alive & ~(after > before)).sum() / images)
@@ -263,7 +278,7 @@ def _rises(start: AttackResult, end: AttackResult) -> Check:
 
 def _is_true(
     score: Scorer,
-    pset: PerturbationSet,
+    pset: LatentSet,
     x: tf.Tensor,
     y: tf.Tensor,
     results: list[AttackResult],
@@ -272,10 +287,11 @@ def _is_true(
 ) -> Check:
     result = AttackResult(*(np.concatenate(p) for p in zip(*results, strict=True)))
     again = score(decoded(pset, x, result.u), y)
-    loss = result.loss / np.prod(y.shape[1:])
+    labelled = np.sum(np.asarray(y) != VOID, tuple(range(1, y.shape.rank)))
+    loss = result.loss / np.maximum(labelled, 1)  # summed over pixels there
     same = np.abs(again.loss - loss) <= 0.01 + 0.01 * loss
-    same &= ~result.success | (again.right == 0)
-    same = same[:, clean > 0]  # the others are beaten without a perturbation
+    same &= ~result.success | (again.correct == 0)
+    same = same[:, clean > 0]  # the others need no perturbation
     length = np.linalg.norm(result.u, axis=-1).max(1) / radii
     return Check(
         "what is found is in the ball and as bad as reported",

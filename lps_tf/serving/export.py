@@ -72,11 +72,8 @@ def export(
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=not smoothed)
     with contextlib.ExitStack() as stack:
         if isinstance(model, PerturbationSet):
-            stack.enter_context(model.uncompiled())
             _add_perturbation_set(archive, model)
         elif smoothed:
-            if isinstance(model.perturbation_set, PerturbationSet):
-                stack.enter_context(model.perturbation_set.uncompiled())
             _add_smoothed(archive, model)
         elif isinstance(model, keras.Model) and model.built:
             _add_classifier(archive, model)
@@ -127,7 +124,8 @@ def _add_perturbation_set(
     u = tf.TensorSpec((None, pset.latent_dim), tf.float32, "u")
 
     def perturb(x: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
-        return pset.perturb(x, u)
+        # Plain operations, which run anywhere.
+        return pset.decode(pset.condition(x), u)
 
     def sample(x: tf.Tensor, radius: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         radius = _require(radius, radius > 0, "`radius` must be positive. Received:")

@@ -13,7 +13,7 @@ from lps_tf.networks import NETWORKS
 from lps_tf.sets import latent
 from lps_tf.sets.likelihoods import LIKELIHOODS, OptimalGaussian
 from lps_tf.training import replicas
-from lps_tf.training.checked_model import CheckedModel
+from lps_tf.training.checked_model import CheckedModel, weights_of
 from lps_tf.training.schedules import PiecewiseLinear
 
 #: Batches that have to be trained on before XLA saves more than it takes to compile.
@@ -284,28 +284,46 @@ class ConditionalVAE(Fixed, CheckedModel):
         return list(self._trackers.values())
 
     def elbo_terms(
-        self, x: tf.Tensor, x_perturbed: tf.Tensor, training: bool = False
+        self,
+        x: tf.Tensor,
+        x_perturbed: tf.Tensor,
+        training: bool = False,
+        weight: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """The two terms of the objective at a posterior sample, each (batch,)."""
+        """The two terms of the objective at one posterior sample, each (batch,).
+
+        Args:
+            x: Images, (batch, height, width, channels).
+            x_perturbed: Perturbed images, of the same shape.
+            training: Whether batch statistics and a fitted variance are those of the
+                batch, and are kept.
+            weight: Weights of the pairs, (batch,), in a variance that is fitted; the
+                terms themselves are not weighted.
+        """
         prior = self.prior(x, training=training)
         posterior = self.posterior(x, x_perturbed, training=training)
         z = latent.draw(posterior, self.next_key())
         features = self.generator.condition(tf.cast(x, tf.float32), training=training)
         image = self.generator.decode(features, z, training=training)
         target = tf.cast(x_perturbed, tf.float32)
-        reconstruction = self._reconstruction(image, target, training)
+        reconstruction = self._reconstruction(image, target, training, weight)
         return reconstruction, tfd.kl_divergence(posterior, prior)
 
     def _reconstruction(
-        self, image: tf.Tensor, target: tf.Tensor, training: bool
+        self,
+        image: tf.Tensor,
+        target: tf.Tensor,
+        training: bool,
+        weight: tf.Tensor | None = None,
     ) -> tf.Tensor:
         likelihood = LIKELIHOODS[self.likelihood_name]
         if not likelihood.fits_variance:
             return likelihood.reconstruction(image, target)
         variance = self._variance.value
         if training:
-            best = OptimalGaussian.variance(image, target)
-            variance = replicas.mean(best, tf.shape(target)[0])
+            count = tf.shape(target)[0] if weight is None else tf.reduce_sum(weight)
+            variance = OptimalGaussian.variance(image, target, weight)
+            variance = replicas.mean(variance, count)
             self._variance.assign(0.9 * self._variance + 0.1 * variance)
         return likelihood.reconstruction(image, target, variance)
 
@@ -314,57 +332,65 @@ class ConditionalVAE(Fixed, CheckedModel):
         self._draws.assign_add(1)
         return latent.replica_key(tf.stack([self.seed, self._draws.value]))
 
-    def _track(self, beta: Any, reconstruction: tf.Tensor, kl: tf.Tensor) -> dict:
+    def _track(
+        self,
+        beta: Any,
+        reconstruction: tf.Tensor,
+        kl: tf.Tensor,
+        weight: tf.Tensor | None,
+    ) -> dict:
         values = {
             "loss": reconstruction + beta * kl,
             "reconstruction": reconstruction,
             "kl": kl,
         }
         for name, tracker in self._trackers.items():
-            tracker.update_state(values[name])
+            tracker.update_state(values[name], sample_weight=weight)
         return self.get_metrics_result()
 
     def train_step(self, data: tuple) -> dict:
         """One step of the optimizer on the objective summed over the batch."""
-        x, x_perturbed = data
+        x, x_perturbed, weight = keras.utils.unpack_x_y_sample_weight(data)
         with tf.GradientTape() as tape:
-            reconstruction, kl = self.elbo_terms(x, x_perturbed, training=True)
-            loss = tf.reduce_sum(reconstruction + self._beta * kl)
+            reconstruction, kl = self.elbo_terms(x, x_perturbed, True, weight)
+            losses = reconstruction + self._beta * kl
+            loss = tf.reduce_sum(losses if weight is None else weight * losses)
             scaled = self.optimizer.scale_loss(loss)
         variables = self.trainable_variables
         self.optimizer.apply_gradients(
             zip(tape.gradient(scaled, variables), variables, strict=True)
         )
-        return self._track(self._beta, reconstruction, kl)
+        return self._track(self._beta, reconstruction, kl, weight)
 
     def test_step(self, data: tuple) -> dict:
         """The objective with the final beta."""
         beta = self.beta.final if isinstance(self.beta, PiecewiseLinear) else self.beta
-        return self._track(beta, *self.elbo_terms(*data, training=False))
+        x, x_perturbed, weight = keras.utils.unpack_x_y_sample_weight(data)
+        return self._track(beta, *self.elbo_terms(x, x_perturbed), weight)
 
-    def checked_data(self, x: Any, y: Any) -> Any:
-        """Pairs (x, x_perturbed), checked; `fit` and `evaluate` go through it."""
-        return checks.pair_dataset(x, y)
-
-    def fit(self, x: Any = None, y: Any = None, **kwargs: Any) -> Any:
-        """Trains on pairs, as `keras.Model.fit` does on (inputs, targets).
+    def convert(
+        self, x: Any, y: Any, weight: Any, class_weight: dict[int, float] | None = None
+    ) -> tuple[Any, Any, Any]:
+        """Pairs (x, x_perturbed) of equal float images in [0, 1], as float32.
 
         Networks that say `any_size`, such as mi_unet, go on from the weights that
         they have when the images change in size: train small, then large.
-
-        Args:
-            x: a tf.data.Dataset of batches (x, x_perturbed), or the array x.
-            y: the array x_perturbed if x is an array.
-            **kwargs: of `keras.Model.fit`.
-
-        Returns:
-            Keras's History of loss, reconstruction and kl.
-
-        Raises:
-            ValueError: if a batch is not pairs of equal float images in [0, 1], or
-                there is none.
         """
-        return super().fit(x, y, **kwargs)
+        if class_weight:
+            raise ValueError(
+                "Pairs have no classes; `sample_weight` weighs them. "
+                f"Received: class_weight={class_weight}"
+            )
+        checks.same_shape("x", x, "x_perturbed", y)
+        x = checks.batch("x", x, self._image_shape)
+        y = checks.batch("x_perturbed", y, self._image_shape)
+        weight = weights_of(weight, y)
+        if weight is not None and weight.shape.rank != 1:
+            raise ValueError(
+                "Weights of pairs must have the shape (batch,). "
+                f"Received: shape {tuple(weight.shape)}"
+            )
+        return x, y, weight
 
     def begin_fit(self, batches: float) -> None:
         """Chooses whether to use XLA, if that is left to us."""

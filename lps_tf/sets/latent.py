@@ -107,6 +107,11 @@ class Keys:
             return next_key(self._generator)
         return fold_in(given, self._seed)
 
+    def __deepcopy__(self, memo: dict) -> "Keys":
+        copied = Keys(self._seed)  # a generator of Keras cannot be copied
+        copied._generator.state.assign(self._generator.state)
+        return copied
+
 
 # Random bits, of a generator that is named, are the same with and without XLA.
 # TensorFlow's own normals are not, and by default take XLA on a CPU ten times as long.

@@ -106,13 +106,25 @@ class OptimalGaussian:
         return -OptimalGaussian.distribution(image, variance).log_prob(target)
 
     @staticmethod
-    def variance(image: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+    def variance(
+        image: tf.Tensor, target: tf.Tensor, weight: tf.Tensor | None = None
+    ) -> tf.Tensor:
         """The best variance for a batch: its mean squared error, a constant.
 
         Through the constant the gradient is the one of (pixels / 2) log MSE: where
         the variance is optimal, its own derivative vanishes.
+
+        Args:
+            image: Images G, (batch, height, width, channels).
+            target: Perturbed images, of the same shape.
+            weight: Weights of the pairs, (batch,); None weighs all alike.
         """
-        error = tf.reduce_mean(Gaussian.reconstruction(image, target))
+        errors = Gaussian.reconstruction(image, target)
+        if weight is None:
+            error = tf.reduce_mean(errors)
+        else:
+            total = tf.reduce_sum(weight)
+            error = tf.math.divide_no_nan(tf.reduce_sum(weight * errors), total)
         pixels = tf.cast(tf.reduce_prod(tf.shape(target)[1:]), tf.float32)
         # Overfitted images must not divide by zero: 1e-6 is far below the error that
         # 8 bits a pixel make.

@@ -1,7 +1,5 @@
 """PerturbationSet: a conditional VAE whose latent ball is a set of perturbations."""
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any, Literal
 
 import keras
@@ -11,7 +9,7 @@ import tensorflow as tf
 from lps_tf._internal import checks, files
 from lps_tf.sets import calibration, latent
 from lps_tf.sets.conditional_vae import ConditionalVAE
-from lps_tf.sets.protocol import Conditioned
+from lps_tf.sets.protocol import Conditioned, decode_compiled, require_radius
 
 
 @keras.saving.register_keras_serializable("lps_tf")
@@ -81,12 +79,6 @@ class PerturbationSet(ConditionalVAE):
         self.calibration = calibration
         if radius is not None:
             self.radius = radius
-        # In a closure, because Keras and TensorFlow would track a tf.function.
-        compiled = tf.function(
-            self._decode, jit_compile=True, autograph=False, reduce_retracing=True
-        )
-        self._compiled_decode = lambda *inputs: compiled(*inputs)
-        self._uncompiled = False
 
     # The radius belongs to the learned set and is saved with its weights. Zero is
     # the weight's value before calibration, None the user's.
@@ -108,14 +100,7 @@ class PerturbationSet(ConditionalVAE):
         Raises:
             ValueError: If neither is there, or the given one is not positive.
         """
-        if radius is not None:
-            return checks.positive("radius", radius)
-        if self.radius is None:
-            raise ValueError(
-                "This perturbation set has no radius yet. Call "
-                "`calibrate(validation_pairs)` or pass `radius`. Received: radius=None"
-            )
-        return self.radius
+        return require_radius(self, radius)
 
     def encode(self, x: tf.Tensor, x_perturbed: tf.Tensor) -> tf.Tensor:
         """Standardised latent of a pair: its posterior's mean, (batch, latent_dim)."""
@@ -133,27 +118,8 @@ class PerturbationSet(ConditionalVAE):
     def decode(self, conditioned: Conditioned, u: tf.Tensor) -> tf.Tensor:
         """g(x, u): images for standardised latents (batch, latent_dim).
 
-        Runs under XLA, except under a distribution strategy: certificates and
-        augmentation spend their time here.
+        Plain operations; `lps_tf.sets.protocol.decode_compiled` runs them under XLA.
         """
-        if self._uncompiled or tf.distribute.has_strategy():
-            return self._decode(conditioned, u)
-        return self._compiled_decode(conditioned, u)
-
-    @contextlib.contextmanager
-    def uncompiled(self) -> Iterator[None]:
-        """Traces `decode` as plain operations.
-
-        For callers that compile more than the decoding, and for exports, which are to
-        run anywhere.
-        """
-        self._uncompiled = True
-        try:
-            yield
-        finally:
-            self._uncompiled = False
-
-    def _decode(self, conditioned: Conditioned, u: tf.Tensor) -> tf.Tensor:
         z = conditioned.mean + conditioned.std * u
         image = self.generator.decode(conditioned.features, z, training=False)
         return tf.cast(image, tf.float32)
@@ -175,7 +141,7 @@ class PerturbationSet(ConditionalVAE):
                 f"`u` must have shape (batch, {self.latent_dim}). "
                 f"Received: shape {tuple(u.shape)}"
             )
-        return self.decode(conditioned, u)
+        return decode_compiled(self, conditioned, u)
 
     def digest(self) -> str:
         """A hash of what `perturb` depends on, which the radius is not."""
@@ -220,7 +186,7 @@ class PerturbationSet(ConditionalVAE):
         images = []
         for key in tf.unstack(keys):
             u = latent.sample_truncated_normal(shape, radius, key)
-            images.append(self.decode(conditioned, u))
+            images.append(decode_compiled(self, conditioned, u))
         return images[0] if num_samples is None else tf.stack(images)
 
     def interpolate(self, x: tf.Tensor, corners: tf.Tensor, size: int = 8) -> tf.Tensor:

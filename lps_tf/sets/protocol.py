@@ -4,6 +4,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import tensorflow as tf
 
+from lps_tf._internal import checks, xla
+
 
 class Conditioned(NamedTuple):
     """What depends on x alone: enough to decode any latent of its ball."""
@@ -51,3 +53,60 @@ class LatentSet(Protocol):
     def digest(self) -> str:
         """A hash of what `perturb` depends on."""
         ...
+
+
+def require_radius(perturbation_set: LatentSet, radius: float | None = None) -> float:
+    """The given radius, checked, or else the set's own.
+
+    Raises:
+        ValueError: If neither is there, or the given one is not positive and finite.
+    """
+    if radius is not None:
+        return checks.positive("radius", radius)
+    if perturbation_set.radius is None:
+        raise ValueError(
+            "This perturbation set has no radius yet. Call "
+            "`calibrate(validation_pairs)` or pass `radius`. Received: radius=None"
+        )
+    return perturbation_set.radius
+
+
+def decode_compiled(
+    perturbation_set: LatentSet, conditioned: Conditioned, u: tf.Tensor
+) -> tf.Tensor:
+    """`decode`, compiled by XLA: for hot callers that compile nothing around it.
+
+    Under a distribution strategy, and of a set that XLA has no form of, it is plain.
+
+    Args:
+        perturbation_set: Set to decode with.
+        conditioned: Images, as its `condition` gives them.
+        u: Standardised latents, (batch, latent_dim).
+    """
+    if tf.distribute.has_strategy() or not set_compiles(perturbation_set, conditioned):
+        return perturbation_set.decode(conditioned, u)
+    return _decode(perturbation_set, conditioned, u)
+
+
+# One function for all sets: it is traced once for each.
+@tf.function(jit_compile=True, autograph=False, reduce_retracing=True)
+def _decode(
+    perturbation_set: LatentSet, conditioned: Conditioned, u: tf.Tensor
+) -> tf.Tensor:
+    return perturbation_set.decode(conditioned, u)
+
+
+def set_compiles(perturbation_set: LatentSet, conditioned: Conditioned) -> bool:
+    """Whether XLA has a form of every operation of a set's `decode`; warns if not."""
+    specs = tf.nest.map_structure(
+        lambda t: tf.TensorSpec((1, *t.shape[1:]), t.dtype),
+        (conditioned, conditioned.mean),  # the latents have the shape of the mean
+    )
+    flat = tf.nest.flatten(specs)
+    if not all(spec.shape.is_fully_defined() for spec in flat):
+        return True  # sizes that are not known yet: XLA will say
+
+    def decode(*tensors: tf.Tensor) -> tf.Tensor:
+        return perturbation_set.decode(*tf.nest.pack_sequence_as(specs, tensors))
+
+    return xla.can_compile(perturbation_set, decode, *flat)

@@ -15,7 +15,7 @@ from lps_tf._internal.report import Report
 from lps_tf.sets import calibration, latent
 from lps_tf.sets.likelihoods import Bernoulli
 from lps_tf.sets.perturbation_set import PerturbationSet
-from lps_tf.sets.protocol import Conditioned
+from lps_tf.sets.protocol import Conditioned, decode_compiled
 
 _TABLE = {
     "pairs": "pairs",
@@ -169,10 +169,11 @@ def evaluate(
         start = latent.sample_uniform_radius(tf.shape(u_q), radius, keys[1])
         furthest = extreme(start, step)
         images = {
-            "encoder_ae": [pset.decode(conditioned, inside)],
-            "pgd_ae": [pset.decode(conditioned, nearest)],
+            "encoder_ae": [decode_compiled(pset, conditioned, inside)],
+            "pgd_ae": [decode_compiled(pset, conditioned, nearest)],
             "eae": [
-                pset.decode(
+                decode_compiled(
+                    pset,
                     conditioned,
                     latent.sample_truncated_normal(
                         (tf.shape(u_q)[0], u_q.shape[1]), radius, keys[2 + i]
@@ -180,7 +181,7 @@ def evaluate(
                 )
                 for i in range(num_samples)
             ],
-            "oae": [pset.decode(conditioned, furthest)],
+            "oae": [decode_compiled(pset, conditioned, furthest)],
             "reconstruction_mse": [reconstructed],
             "pair_mse": [x],
         }
@@ -255,8 +256,7 @@ def _turn(
     def error(u: tf.Tensor) -> tuple[tf.Tensor, None]:
         return _squared_error(pset.decode(conditioned, u), target), None
 
-    with pset.uncompiled():
-        value, _, direction = latent.ascent_direction(error, u)
+    value, _, direction = latent.ascent_direction(error, u)
     moved = latent.project(u + step * direction, radius)
     value *= tf.sign(step)
     best_u = tf.where((value > best)[:, None], u, best_u)

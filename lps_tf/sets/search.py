@@ -1,29 +1,47 @@
 """The loop under every latent attack: start, gradient, normalise, step, project.
 
 A search's state is a dict of tensors, one row for each example, so that examples may
-be at different turns, in balls of different radius, on different losses. Attacks
+be at different steps, in balls of different radius, on different losses. Attacks
 differ in the rule that moves the latents and in the objective that they raise.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Protocol
 
 import tensorflow as tf
 
+from lps_tf._internal import outputs
+from lps_tf._internal.outputs import Classifier
 from lps_tf.sets import latent
-from lps_tf.sets.perturbation_set import PerturbationSet
-from lps_tf.sets.protocol import Conditioned
+from lps_tf.sets.protocol import Conditioned, LatentSet, set_compiles
 
 State = dict[str, tf.Tensor]
+Parameters = dict[str, tf.Tensor]
 
-#: (state, value, direction, numbers) -> what changes of the state. `value` is the
+#: (state, value, direction, parameters) -> what changes of the state. `value` is the
 #: objective at the latents and `direction` its unit gradient; None as a rule looks
 #: at where the search starts and goes nowhere.
-Rule = Callable[[State, tf.Tensor, tf.Tensor, dict], State]
+UpdateRule = Callable[[State, tf.Tensor, tf.Tensor, Parameters], State]
 
-#: (set, classifier, conditioned, y, numbers, u) -> value, (cross-entropy, wrong), each
-#: (batch,).
-Objective = Callable[..., tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]]
+
+class AttackObjective(Protocol):
+    """What a search raises, and when it has found what it looks for."""
+
+    def __call__(
+        self,
+        perturbation_set: LatentSet,
+        classifier: Classifier | None,
+        conditioned: Conditioned,
+        y: tf.Tensor,
+        parameters: Parameters,
+        u: tf.Tensor,
+        /,
+    ) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
+        """The value to raise, and (loss, misclassified); all are (batch,).
+
+        The loss is that by which latents are compared.
+        """
+        ...
 
 
 def initial(u: tf.Tensor) -> State:
@@ -31,85 +49,87 @@ def initial(u: tf.Tensor) -> State:
     rows = tf.shape(u)[:1]
     return {
         "u": u,
-        "turn": tf.zeros(rows, tf.int32),
-        "beaten": tf.zeros(rows, tf.bool),
+        "step": tf.zeros(rows, tf.int32),
+        "misclassified": tf.zeros(rows, tf.bool),
         "loss": tf.fill(rows, float("-inf")),
         "worst": u,
     }
 
 
 # Both functions are traced once for a set, a classifier and a rule, and serve every
-# radius, number of steps and seed. One turn at a time compiles fastest; XLA would run
+# radius, number of steps and seed. One step at a time compiles fastest; XLA would run
 # the loop itself slower. Distribution strategies do without XLA.
 
 
 @tf.function(autograph=False, reduce_retracing=True)
 def search(
-    rule: Rule | None,
-    objective: Objective,
-    perturbation_set: PerturbationSet,
-    classifier: Any,
+    rule: UpdateRule | None,
+    objective: AttackObjective,
+    perturbation_set: LatentSet,
+    classifier: Classifier | None,
     conditioned: Conditioned,
     y: tf.Tensor,
-    numbers: dict[str, tf.Tensor],
-    turns: tf.Tensor,
+    parameters: Parameters,
+    steps: tf.Tensor,
     enough: tf.Tensor,
     state: State,
 ) -> State:
-    """Turns until enough examples are done: beaten, or at the end of their turns.
+    """Steps until enough examples are done: misclassified, or at their last step.
 
     Args:
-        rule: how latents move.
-        objective: what they raise.
-        perturbation_set: the set that is searched.
-        classifier: images to logits.
-        conditioned: the images, as the set's `condition` gives them.
-        y: labels, or whatever the objective takes.
-        numbers: of the rule and the objective; "radius" (batch,) among them.
-        turns: of each example, an int32 scalar.
-        enough: number of examples, an int32 scalar.
-        state: what `initial` gives, and the rule's own.
+        rule: How latents move.
+        objective: What they raise.
+        perturbation_set: Set that is searched.
+        classifier: Classifier under attack; None if the objective needs none.
+        conditioned: Images, as the set's `condition` gives them.
+        y: Labels, or whatever the objective takes, (batch, ...).
+        parameters: Numbers of the rule and the objective; "radius" (batch,) is one.
+        steps: Steps of each example, an int32 scalar.
+        enough: Number of examples to wait for, an int32 scalar.
+        state: What `initial` gives, and the rule's own.
 
     Returns:
         The state after it.
     """
     fixed = (rule, objective, perturbation_set, classifier)
-    fixed += (conditioned, y, numbers, turns)
-    advance = _turn if tf.distribute.has_strategy() else _compiled_turn
+    fixed += (conditioned, y, parameters, steps)
+    compiled = not tf.distribute.has_strategy() and _compiles(
+        perturbation_set, classifier, conditioned
+    )
+    advance = _compiled_step if compiled else _step
 
     def go_on(state: State) -> tf.Tensor:
-        done = state["beaten"] | (state["turn"] >= turns)
+        done = state["misclassified"] | (state["step"] >= steps)
         return tf.reduce_sum(tf.cast(done, tf.int32)) < enough
 
     return tf.while_loop(go_on, lambda state: (advance(*fixed, state),), (state,))[0]
 
 
-def _turn(
-    rule: Rule | None,
-    objective: Objective,
-    perturbation_set: PerturbationSet,
-    classifier: Any,
+def _step(
+    rule: UpdateRule | None,
+    objective: AttackObjective,
+    perturbation_set: LatentSet,
+    classifier: Classifier | None,
     conditioned: Conditioned,
     y: tf.Tensor,
-    numbers: dict[str, tf.Tensor],
-    turns: tf.Tensor,
+    parameters: Parameters,
+    steps: tf.Tensor,
     state: State,
 ) -> State:
     def at(u: tf.Tensor) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
-        return objective(perturbation_set, classifier, conditioned, y, numbers, u)
+        return objective(perturbation_set, classifier, conditioned, y, parameters, u)
 
-    active = ~state["beaten"] & (state["turn"] < turns)
+    active = ~state["misclassified"] & (state["step"] < steps)
     changed = {}
-    with perturbation_set.uncompiled():
-        if rule is None:
-            _, (loss, wrong) = at(state["u"])
-        else:
-            value, (loss, wrong), direction = latent.ascent_direction(at, state["u"])
-            changed = rule(state, value, direction, numbers)
-    changed["turn"] = state["turn"] + 1
-    # Beaten examples stay where they are.
+    if rule is None:
+        _, (loss, wrong) = at(state["u"])
+    else:
+        value, (loss, wrong), direction = latent.ascent_direction(at, state["u"])
+        changed = rule(state, value, direction, parameters)
+    changed["step"] = state["step"] + 1
+    # Misclassified examples stay where they are.
     changed["u"] = latent.where(wrong, state["u"], changed.get("u", state["u"]))
-    changed["beaten"] = wrong
+    changed["misclassified"] = wrong
     found = wrong | (loss > state["loss"])
     changed["loss"] = tf.where(found, loss, state["loss"])
     changed["worst"] = latent.where(found, state["u"], state["worst"])
@@ -119,6 +139,17 @@ def _turn(
     }
 
 
-_compiled_turn = tf.function(
-    _turn, jit_compile=True, autograph=False, reduce_retracing=True
+_compiled_step = tf.function(
+    _step, jit_compile=True, autograph=False, reduce_retracing=True
 )
+
+
+def _compiles(
+    perturbation_set: LatentSet, classifier: Classifier | None, conditioned: Conditioned
+) -> bool:
+    """Whether XLA has a form of the set's and of the classifier's operations."""
+    if not set_compiles(perturbation_set, conditioned):
+        return False
+    return classifier is None or outputs.compiles(
+        classifier, perturbation_set.image_shape
+    )

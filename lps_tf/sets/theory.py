@@ -40,6 +40,7 @@ from lps_tf._internal.report import Report
 from lps_tf.sets import latent
 from lps_tf.sets.likelihoods import Bernoulli, Gaussian
 from lps_tf.sets.perturbation_set import PerturbationSet
+from lps_tf.sets.protocol import decode_compiled
 
 
 @dataclass(frozen=True)
@@ -210,7 +211,7 @@ def bounds(
     def sample(*inputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
         m, s, conditioned, x_perturbed, key = inputs
         u = m + s * latent.standard_normal(tf.shape(m), key)
-        image = pset.decode(conditioned, u)
+        image = decode_compiled(pset, conditioned, u)
         return latent.norm(u), distortion_of(image, x_perturbed)
 
     results = []

@@ -1,19 +1,20 @@
-"""CheckedModel: `fit` and `evaluate` that look at the data before they use it."""
+"""CheckedModel: a Keras model that looks at its data before it uses them."""
 
+from dataclasses import replace
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from lps_tf._internal import checks
+from lps_tf._internal import checks, inputs
 
 
 class CheckedModel(keras.Model):
-    """A Keras model whose data is checked batch by batch.
+    """A Keras model whose data are checked, batch by batch.
 
-    Subclasses give `checked_data(x, y)`, which raises for bad arguments and returns
-    what to iterate. Checks that need the numbers run in the input pipeline and end
-    training with a ValueError.
+    Whatever `fit`, `evaluate`, `train_on_batch` and `test_on_batch` take in Keras goes
+    through `convert`, which a subclass gives: arrays at once, data sets and generators
+    in their pipeline. A failed check is a ValueError.
 
     Training that is resumed by `lps_tf.Backup` or by Keras's BackupAndRestore
     comes to the very weights of one that was never interrupted: random numbers are
@@ -21,6 +22,19 @@ class CheckedModel(keras.Model):
     taken to the pass where it was. That needs one pass an epoch: no `repeat`, no
     `steps_per_epoch`, and no arrays, which Keras shuffles in its own way.
     """
+
+    def convert(
+        self, x: Any, y: Any, weight: Any, class_weight: dict[int, float] | None = None
+    ) -> tuple[Any, Any, Any]:
+        """Checks a batch, and gives it the dtypes that a step takes.
+
+        Args:
+            x: Images, (batch, height, width, channels).
+            y: Targets, (batch, ...).
+            weight: Weights of the examples, or None.
+            class_weight: Weights of the classes, or None.
+        """
+        raise NotImplementedError
 
     def begin_fit(self, batches: float) -> None:
         """Sets what depends on the length of a training; `fit` calls it.
@@ -57,29 +71,109 @@ class CheckedModel(keras.Model):
             )
         super().compile(optimizer=optimizer, **kwargs)
 
-    def fit(self, x: Any = None, y: Any = None, **kwargs: Any) -> Any:
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        *,
+        validation_data: Any = None,
+        class_weight: dict[int, float] | None = None,
+        sample_weight: Any = None,
+        steps_per_epoch: int | None = None,
+        callbacks: Any = None,
+        **kwargs: Any,
+    ) -> Any:
         """Trains, as `keras.Model.fit`, on checked data."""
-        validation = kwargs.get("validation_data")
-        if isinstance(validation, tf.data.Dataset):
-            kwargs["validation_data"] = self.prepare(validation)
-        elif isinstance(validation, tuple):
-            self.prepare(*validation[:2])
-        x = self.prepare(x, y)
-        if isinstance(x, tf.data.Dataset):
+        self._require_compiled("fit")
+        data = self.prepare(x, y, sample_weight, class_weight)
+        if data.is_dataset:
             kwargs.setdefault("shuffle", False)  # the data set's own business
-            x = checks.large_batches(x, self.distribute_strategy.num_replicas_in_sync)
-        self.begin_fit(_batches(x, **kwargs))
+            least = self.distribute_strategy.num_replicas_in_sync
+            data = replace(data, x=inputs.large_batches(data.x, least))
+        if validation_data is not None:
+            validation_data = self._validation(validation_data)
+        steps = steps_per_epoch or data.batches(batch_size or 32)  # Keras's default
+        self.begin_fit(epochs * steps)
         self._initial_epoch = None  # Keras would keep that of an earlier restoration
-        kwargs["callbacks"] = [*(kwargs.get("callbacks") or []), _Epochs(x)]
-        return checks.readable(super().fit, x, y, kwargs)
+        if not isinstance(callbacks, keras.callbacks.CallbackList):
+            callbacks = [*_list(callbacks), _Epochs(data.x)]
+            _give_directions(callbacks, self.metrics)
+        return inputs.readable(
+            super().fit,
+            data.x,
+            data.y,
+            batch_size=batch_size,
+            epochs=epochs,
+            validation_data=validation_data,
+            sample_weight=data.weight,
+            steps_per_epoch=steps_per_epoch,
+            callbacks=callbacks,
+            **kwargs,
+        )
 
-    def evaluate(self, x: Any = None, y: Any = None, **kwargs: Any) -> Any:
+    def _validation(self, data: Any) -> Any:
+        if not isinstance(data, tuple | list):
+            return self.prepare(data).x
+        found = self.prepare(*inputs.unpacked(data))
+        return inputs.packed(found.x, found.y, found.weight)
+
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        sample_weight: Any = None,
+        **kwargs: Any,
+    ) -> Any:
         """Evaluates, as `keras.Model.evaluate`, on checked data."""
         # Validation inside `fit` arrives here as well, already checked.
         if not kwargs.get("_use_cached_eval_dataset"):
-            x = self.prepare(x, y)
+            self._require_compiled("evaluate")
+            data = self.prepare(x, y, sample_weight)
+            x, y, sample_weight = data.x, data.y, data.weight
         self.begin_evaluation()
-        return checks.readable(super().evaluate, x, y, kwargs)
+        return inputs.readable(
+            super().evaluate,
+            x,
+            y,
+            batch_size=batch_size,
+            verbose=verbose,
+            sample_weight=sample_weight,
+            **kwargs,
+        )
+
+    def train_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: dict[int, float] | None = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """One step, as `keras.Model.train_on_batch`, on a checked batch."""
+        self._require_compiled("train_on_batch")
+        data = self.prepare(x, y, sample_weight, class_weight)
+        return super().train_on_batch(
+            data.x, data.y, data.weight, return_dict=return_dict
+        )
+
+    def test_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """Evaluates a checked batch, as `keras.Model.test_on_batch`."""
+        self._require_compiled("test_on_batch")
+        data = self.prepare(x, y, sample_weight)
+        self.begin_evaluation()
+        return super().test_on_batch(
+            data.x, data.y, data.weight, return_dict=return_dict
+        )
 
     def compile_from_config(self, config: dict) -> None:
         """Compiles with what `get_compile_config` gave, so that `fit` can go on."""
@@ -91,8 +185,14 @@ class CheckedModel(keras.Model):
         """Loads weights, as `keras.Model.load_weights`; all of them or none.
 
         Raises:
-            ValueError: For a file of another network or other sizes.
+            ValueError: For a model that is not built, or a file of another network or
+                other sizes.
         """
+        if not self.built:
+            raise ValueError(
+                "A model has weights once it is built. Call `build((None, height, "
+                f"width, channels))` first. Received: {filepath}"
+            )
         before = self.get_weights()
         try:
             super().load_weights(filepath, **kwargs)
@@ -103,29 +203,79 @@ class CheckedModel(keras.Model):
                 f"network, or of other sizes. Keras says: {error}"
             ) from error
 
-    def prepare(self, x: Any, y: Any = None) -> Any:
-        """Builds the model for data, if need be; returns the data with its checks."""
+    def prepare(
+        self,
+        x: Any,
+        y: Any = None,
+        weight: Any = None,
+        class_weight: dict[int, float] | None = None,
+    ) -> inputs.Data:
+        """Builds the model for data, if need be; returns the data with its checks.
+
+        Args:
+            x: Whatever `fit` takes as `x`.
+            y: What it takes as `y`.
+            weight: What it takes as `sample_weight`.
+            class_weight: What it takes as `class_weight`.
+
+        Raises:
+            ValueError: If they are no data that `fit` takes, or fail a check.
+        """
+        data = inputs.Data.of(x, y, weight)
         # Callbacks that restore, and checks of labels, need a model that is built.
-        shape = checks.image_shape_of(x)
-        if not self.built and shape is not None:
-            self.build((None, *shape))
-        return self.checked_data(x, y)
+        if not self.built:
+            self.build((None, *data.image_shape))
+        return data.converted(lambda *batch: self.convert(*batch, class_weight))
+
+    def _require_compiled(self, method: str) -> None:
+        if not self.compiled:
+            raise ValueError(
+                f"Call `compile()` before `{method}()`: it chooses the optimizer."
+            )
 
 
-def _batches(
-    x: Any,
-    epochs: int = 1,
-    steps_per_epoch: int | None = None,
-    batch_size: int | None = None,
-    **_: Any,
-) -> float:
-    """How many batches a call of `fit` takes."""
-    if steps_per_epoch is None:
-        if isinstance(x, tf.data.Dataset):
-            steps_per_epoch = x.cardinality().numpy()
-        else:
-            steps_per_epoch = -(-len(x) // (batch_size or 32))  # as Keras has it
-    return epochs * steps_per_epoch if steps_per_epoch >= 0 else float("inf")
+def weights_of(weight: Any, y: Any) -> Any:
+    """Weights of a batch as float32 that suit targets (batch, ...); None stays.
+
+    Raises:
+        ValueError: If the shape is neither (batch,) nor that of the targets.
+    """
+    if weight is None:
+        return None
+    weight = tf.cast(weight, tf.float32)
+    if weight.shape.rank not in (1, len(y.shape)):
+        raise ValueError(
+            "Weights must have the shape (batch,), or that of the targets, "
+            f"{tuple(y.shape)}. Received: shape {tuple(weight.shape)}"
+        )
+    least = tf.reduce_min(weight)
+    return checks.require(
+        (least >= 0) & tf.reduce_all(tf.math.is_finite(weight)),
+        weight,
+        "Weights must be at least 0 and finite. Received: a least one of",
+        least,
+    )
+
+
+def _list(callbacks: Any) -> list:
+    if callbacks is None:
+        return []
+    return list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks]
+
+
+def _give_directions(callbacks: list, metrics: list) -> None:
+    """Tells callbacks whether more is better: Keras knows only its own metrics."""
+    directions = {metric.name: _direction(metric) for metric in metrics}
+    for callback in callbacks:
+        name = str(getattr(callback, "monitor", "")).removeprefix("val_")
+        if getattr(callback, "mode", None) == "auto" and directions.get(name):
+            callback.mode = directions[name]
+
+
+def _direction(metric: keras.metrics.Metric) -> str | None:
+    if type(metric) is keras.metrics.Mean:  # what the models here average: losses
+        return "min"
+    return {"up": "max", "down": "min"}.get(getattr(metric, "_direction", None))
 
 
 class _Epochs(keras.callbacks.Callback):

@@ -26,7 +26,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from lps_tf._internal import checks
+from lps_tf._internal import checks, inputs
 from lps_tf.training.backup import History, State
 from lps_tf.training.checked_model import CheckedModel
 
@@ -134,9 +134,9 @@ def fit(
 def _prepared(model: CheckedModel, data: tf.data.Dataset, training: bool) -> tuple:
     """The data as it is iterated, and a function that does so and returns the logs."""
     strategy = model.distribute_strategy
-    data = model.prepare(data)
+    data = model.prepare(data).x
     if training:
-        data = checks.large_batches(data, strategy.num_replicas_in_sync)
+        data = inputs.large_batches(data, strategy.num_replicas_in_sync)
     options = tf.data.Options()
     # Each machine reads all and takes its share of every batch.
     policy = tf.data.experimental.AutoShardPolicy.DATA
@@ -154,7 +154,7 @@ def _prepared(model: CheckedModel, data: tf.data.Dataset, training: bool) -> tup
 
     def iterate() -> dict[str, float]:
         model.reset_metrics()
-        checks.readable(lambda x, y: over_all(), None, None, {})
+        inputs.readable(over_all)
         return {name: float(v) for name, v in model.get_metrics_result().items()}
 
     return data, iterate

@@ -149,6 +149,6 @@ def mi_unet(channels=CHANNELS, latents=LATENTS, pool=POOL):
     )
 
 
-def unet(classes=36, channels=CHANNELS):
+def unet(num_classes=36, channels=CHANNELS):
     """The segmenter: logits of every pixel."""
-    return Unet(classes, channels)
+    return Unet(num_classes, channels)

@@ -29,7 +29,7 @@ def certified(tiny_set):
 def attacked(pset, base, x, y, radius):
     """The latents that a strong attack on the smoothed classifier finds."""
     attack = lps.SmoothedPGD(
-        pset, SIGMA, radius=radius, steps=15, relative_step=0.2, views=8
+        pset, SIGMA, radius=radius, steps=15, relative_step=0.2, num_samples=8
     )
     conditioned = pset.condition(x)
     noise = SIGMA * tf.random.stateless_normal((8, len(x), 4), [3, 4])

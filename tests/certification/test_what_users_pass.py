@@ -254,7 +254,7 @@ def test_labels_of_every_integer_type_and_shape(smooth, images, labels, tmp_path
         found = certify_dataset(smooth, (images, form), tmp_path, **QUICK)
         np.testing.assert_array_equal(found.labels, plain.labels)
     for form, message in (
-        (one_hot * 0.5, "one-hot with the 3 classes last"),
+        (one_hot * 0.5, "must be one-hot"),
         (labels[:, None, None], "labels must be integers of this shape"),
         (labels + 1, "at least 0 and below 3"),
         (labels / 2, "Labels must be integers"),

@@ -1,13 +1,12 @@
 """Auto-PGD against the published algorithm, and on objectives of known maximum."""
 
-import contextlib
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import lps_tf as lps
 from lps_tf.perturbations import pgd
+from lps_tf.sets.protocol import Conditioned
 from lps_tf.sets.search import search
 from tests.perturbations import attack_reference as reference
 
@@ -19,11 +18,10 @@ MARKS = [0, 22, 41, 57, 70, 80, 87, 93, 99]
 class Plain:
     """What a search needs of a set, for objectives of the latents alone."""
 
-    latent_dim = DIM
-    uncompiled = contextlib.nullcontext
+    latent_dim, image_shape, radius = DIM, (1, 1, DIM), None
 
-    def require_radius(self, radius):
-        return radius
+    def decode(self, conditioned, u):
+        return u
 
 
 def normal(shape, seed=0):
@@ -90,7 +88,7 @@ def test_the_rule_is_algorithm_1(name):
     radius = np.linspace(0.3, 3, 12).astype(np.float32)
     u = 0.3 * radius[:, None] * normal((12, DIM), 3)
     state = attack.begin(tf.constant(u, tf.float32), tf.constant(radius))
-    numbers = {"radius": tf.constant(radius), **attack.numbers()}
+    numbers = {"radius": tf.constant(radius), **attack.parameters()}
     seen = []
     for turn in range(STEPS + 1):
         points = state["u"].numpy()
@@ -101,7 +99,7 @@ def test_the_rule_is_algorithm_1(name):
         )
         direction = gradient / np.linalg.norm(gradient, axis=1, keepdims=True)
         new = attack.rule(state, tf.constant(value), tf.constant(direction), numbers)
-        state = {**state, **new, "turn": state["turn"] + 1}
+        state = {**state, **new, "step": state["step"] + 1}
 
     class Look:
         wrong, turn = False, -1
@@ -123,7 +121,7 @@ def test_the_rule_is_algorithm_1(name):
         )
         halved.append(np.log2(lengths[0] / lengths[-1]))
     assert max(halved) > 0
-    np.testing.assert_allclose(state["step"], 2 * radius / 2.0 ** np.array(halved))
+    np.testing.assert_allclose(state["length"], 2 * radius / 2.0 ** np.array(halved))
 
 
 # Maxima that are known.
@@ -143,9 +141,9 @@ def maximise(attack, objective, starts, radius):
         never,
         attack.perturbation_set,
         None,
+        Conditioned(tf.zeros((rows, DIM)), tf.ones((rows, DIM)), ()),
         tf.zeros(rows),
-        tf.zeros(rows),
-        {"radius": radius, **attack.numbers()},
+        {"radius": radius, **attack.parameters()},
         tf.constant(attack.steps + 1),
         tf.constant(rows),
         attack.begin(tf.constant(starts, tf.float32), radius),

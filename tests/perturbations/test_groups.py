@@ -55,7 +55,7 @@ def test_groups_of_a_segmenter_count_all_pixels():
 def test_errors_of_groups(classifier):
     group, y = np.zeros((6, 3, 4, 4, 1), np.float32), np.zeros(6, int)
     run = lps.WorstOfGroup().run
-    with pytest.raises(ValueError, match=r"`group` must have shape \(batch, draws"):
+    with pytest.raises(ValueError, match=r"`group` must have shape \(batch, versions"):
         run(classifier, group[:, 0], y)
     with pytest.raises(ValueError, match=r"`group` must lie in \[0, 1\]"):
         run(classifier, group + 2, y)

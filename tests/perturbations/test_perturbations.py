@@ -50,7 +50,7 @@ def find(attack, classifier, x, y):
 
 def starts(pset, classifier, x, y, radius):
     """Where the first search of any attack starts: at the first random draw."""
-    return find(lps.RandomSearch(pset, radius=radius, draws=1), classifier, x, y)
+    return find(lps.RandomSearch(pset, radius=radius, num_samples=1), classifier, x, y)
 
 
 # Projected gradient ascent.
@@ -122,15 +122,15 @@ def test_misclassified_examples_do_not_move(pset, classifier, x):
         classifier,
         pset.condition(x),
         tf.constant(y),
-        {"kind": kind, "radius": tf.fill(len(x), 2.0), **attack.numbers()},
+        {"loss_index": kind, "radius": tf.fill(len(x), 2.0), **attack.parameters()},
         tf.constant(5),
         tf.constant(len(x)),
         initial(u0),
     )
     stayed = (state["u"].numpy() == u0.numpy()).all(1)
     np.testing.assert_array_equal(stayed, wrong)
-    np.testing.assert_array_equal(state["turn"].numpy()[wrong], 1)
-    assert state["beaten"].numpy()[wrong].all()
+    np.testing.assert_array_equal(state["step"].numpy()[wrong], 1)
+    assert state["misclassified"].numpy()[wrong].all()
 
 
 def test_gradient_agrees_with_finite_differences(
@@ -140,8 +140,7 @@ def test_gradient_agrees_with_finite_differences(
     u = latent.sample_uniform_radius((6, 4), 1.0, tf.constant([0, 3]))
 
     def loss(u):
-        with tiny_set.uncompiled():
-            logits = tiny_classifier(tiny_set.decode(conditioned, u), training=False)
+        logits = tiny_classifier(tiny_set.decode(conditioned, u), training=False)
         return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits), None
 
     _, _, direction = latent.ascent_direction(loss, u)
@@ -168,7 +167,7 @@ def test_attack_leaves_every_weight_alone(tiny_set, images, labels, monkeypatch)
             tapes.append(self)
 
     monkeypatch.setattr(tf, "GradientTape", Spy)
-    monkeypatch.setattr(search_module, "_compiled_turn", search_module._turn)
+    monkeypatch.setattr(search_module, "_compiled_step", search_module._step)
     # A classifier of its own, because what is traced before makes no tapes.
     fresh = lps.networks.classifiers.small_cnn((12, 12, 1), 3, filters=(4,), units=8)
     before = [*tiny_set.get_weights(), *fresh.get_weights()]
@@ -225,7 +224,9 @@ def test_segmenters_are_attacked_until_every_pixel_is_wrong(pset, x):
 
 @pytest.mark.parametrize("draws", [1, 6])
 def test_random_search_keeps_the_worst_draw(pset, classifier, x, y, draws):
-    found = find(lps.RandomSearch(pset, radius=1.0, draws=draws), classifier, x, y)
+    found = find(
+        lps.RandomSearch(pset, radius=1.0, num_samples=draws), classifier, x, y
+    )
     seed = latent.fold_in(SEED, 0)  # with the attack's own seed
     points = np.stack(
         [
@@ -266,7 +267,7 @@ def test_a_wrong_answer_counts_more_than_a_larger_loss():
     assert wrong < losses(classify, x, y).min()
     for attack in (
         lps.LatentPGD(pset, radius=1.0, steps=12, restarts=2),
-        lps.RandomSearch(pset, radius=1.0, draws=3),
+        lps.RandomSearch(pset, radius=1.0, num_samples=3),
     ):
         u = find(attack, classify, x, y)[:, 0]
         result = attack.run(classify, x, y)
@@ -314,10 +315,10 @@ def perturbations(pset, seed=0):
         lps.LatentPGD(pset, steps=3, **ball),
         lps.LatentAPGD(pset, steps=9, **ball),
         lps.SmoothedPGD(pset, 0.5, steps=3, **ball),
-        lps.RandomSearch(pset, draws=2, **ball),
+        lps.RandomSearch(pset, num_samples=2, **ball),
         lps.LatentAugmentation(pset, **ball),
         lps.LatentNoise(pset, 0.5, seed=seed),
-        lps.LatentNoise(pset, 0.5, views=2, seed=seed),
+        lps.LatentNoise(pset, 0.5, num_samples=2, seed=seed),
     ]
 
 
@@ -365,7 +366,7 @@ def test_augmentation_and_noise_draw_from_their_laws(classifier):
     noise = lps.LatentNoise(reference.Latents(), 0.7)(None, x, y).numpy()
     assert noise.std() == pytest.approx(0.7, rel=0.03)
     assert np.abs(noise.mean()) < 0.03
-    views = lps.LatentNoise(reference.Latents(), 0.7, views=3)(None, x, y).numpy()
+    views = lps.LatentNoise(reference.Latents(), 0.7, num_samples=3)(None, x, y).numpy()
     assert views.shape == (3, 2000, 4)
     correlation = np.corrcoef(views.reshape(3, -1)) - np.eye(3)
     assert np.abs(correlation).max() < 0.05
@@ -384,8 +385,8 @@ def test_errors(tiny_set):
     with pytest.raises(ValueError, match="`sigma` must be positive"):
         lps.SmoothedPGD(tiny_set, 0)
     for smoothed in (lps.LatentNoise, lps.SmoothedPGD):
-        with pytest.raises(ValueError, match="`views` must be a whole number"):
-            smoothed(tiny_set, 0.5, views=0)
+        with pytest.raises(ValueError, match="`num_samples` must be a whole number"):
+            smoothed(tiny_set, 0.5, num_samples=0)
     with pytest.raises(ValueError, match="`steps` must be a whole number"):
         lps.LatentPGD(tiny_set, steps=0)
     with pytest.raises(ValueError, match="`relative_step` must be positive"):

@@ -18,7 +18,9 @@ def test_views_are_noises_around_one_point_of_the_ball():
         return tf.stack([12 - margin, margin], 1)
 
     x, y = np.zeros((2000, 1, 1, 1), np.float32), np.zeros(2000, np.int64)
-    attack = lps.SmoothedPGD(reference.Latents(), 0.7, radius=1.5, steps=60, views=3)
+    attack = lps.SmoothedPGD(
+        reference.Latents(), 0.7, radius=1.5, steps=60, num_samples=3
+    )
     noise = attack(linear, x, y, SEED).numpy() - 1.5 * slope.numpy()
     assert noise.shape == (3, 2000, 4)
     # One point of each example under all views: no part of the noise is shared.

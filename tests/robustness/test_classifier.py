@@ -12,9 +12,9 @@ def shift(classifier, x, y):
 
 
 class Adversary:
-    adversarial = True
+    adversarial, num_samples = True, 1
 
-    def __call__(self, classifier, x, y):
+    def __call__(self, classifier, x, y, key=None):
         return shift(classifier, x, y)
 
 
@@ -91,16 +91,16 @@ def test_adversarial_training_with_a_learned_set(tiny_set, images, labels):
 
 
 class Counting:
-    """Rolls by its call's seed, so that what it was given shows in the images."""
+    """Rolls by its call's key, so that what it was given shows in the images."""
 
-    views = 1
+    adversarial, num_samples = False, 1
 
     def __init__(self):
         self.targets = []
 
-    def __call__(self, classifier, x, y, seed):
+    def __call__(self, classifier, x, y, key=None):
         self.targets.append(y)
-        return tf.roll(x, seed[0] % 12, axis=2)
+        return tf.roll(x, key[0] % 12, axis=2)
 
 
 def fraction_of_shift(images, views, shift):
@@ -170,7 +170,7 @@ def test_the_count_of_draws_is_saved(images, labels, tmp_path):
 )
 def test_objectives_train_on_views(tiny_set, images, labels, objective):
     classifier, data = classifier_and_data(images, labels)
-    noise = lps.LatentNoise(tiny_set, 0.5, views=2)
+    noise = lps.LatentNoise(tiny_set, 0.5, num_samples=2)
     robust = lps.RobustClassifier(
         classifier, noise, getattr(lps.objectives, objective)()
     )
@@ -307,8 +307,8 @@ def test_errors(images, labels):
         fit(images, np.where(labels == labels[0], 7, labels))
     with pytest.raises(ValueError, match="at least 0"):
         fit(images, labels - 5)
-    with pytest.raises(ValueError, match=r"must be integers. Received dtype float"):
-        fit(images, labels.astype(np.float32))
+    with pytest.raises(ValueError, match=r"must be integers. Received: float32 with"):
+        fit(images, labels.astype(np.float32) + 0.5)
     with pytest.raises(ValueError, match=r"must lie in .0, 1."):
         fit(images * 2 + 0.5, labels)
     with pytest.raises(ValueError, match="below 3"):

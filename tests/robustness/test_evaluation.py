@@ -13,6 +13,7 @@ from lps_tf.datasets.base import PairData
 from lps_tf.robustness import evaluate_robustness
 from lps_tf.robustness.report import wilson_interval
 from lps_tf.robustness.scores import mean_iou
+from lps_tf.sets.protocol import Conditioned
 
 CLASSES = 3
 
@@ -88,7 +89,7 @@ def test_accuracies_of_groups_are_those_worked_out_by_hand():
         "unseen/mean": 0.75,
         "unseen/worst": 0.5,
     }
-    np.testing.assert_array_equal(report.right["perturbed/worst"], [1, 0, 1, 0])
+    np.testing.assert_array_equal(report.correct["perturbed/worst"], [1, 0, 1, 0])
     assert {row.n for row in report.rows.values()} == {4}
     assert {row.mean_iou for row in report.rows.values()} == {None}
 
@@ -196,10 +197,11 @@ class Shifts:
     """A set whose latents are added to the channels of every pixel."""
 
     def condition(self, x):
-        return x
+        zeros = tf.zeros((tf.shape(x)[0], CLASSES))
+        return Conditioned(zeros, zeros + 1, x)
 
     def decode(self, conditioned, u):
-        return tf.clip_by_value(conditioned + u[:, None, None], 0, 1)
+        return tf.clip_by_value(conditioned.features + u[:, None, None], 0, 1)
 
     def digest(self):
         return "shifts"
@@ -222,7 +224,7 @@ def test_segmenters_are_scored_at_the_worst_of_what_the_attack_found():
 
         perturbation_set, radius = Shifts(), 1.0
 
-        def stream(self, classifier, batches, radii):
+        def stream(self, classifier, batches, radii, ignore_class=None):
             for index, *_ in batches:
                 at = u[:, index]
                 yield index, lps.AttackResult(at[..., 0], at[..., 0] > 9, at)
@@ -255,7 +257,7 @@ class Remembers:
         self.radius = radius
         self._breaks_at, self._seen = [breaks_at], []
 
-    def stream(self, classifier, batches, radii):
+    def stream(self, classifier, batches, radii, ignore_class=None):
         ready = iter(batches)
         waiting = list(itertools.islice(ready, 3))
         while waiting:
@@ -283,8 +285,8 @@ def longer():
 
 def same(one, other):
     assert one.to_json() == other.to_json()
-    for name, right in one.right.items():
-        np.testing.assert_array_equal(right, other.right[name])
+    for name, right in one.correct.items():
+        np.testing.assert_array_equal(right, other.correct[name])
 
 
 def test_work_goes_on_where_it_stopped(longer, tmp_path):
@@ -348,17 +350,17 @@ def test_results_of_other_settings_are_refused(longer, tmp_path):
         return evaluate(classifier, data, attack, radii, directory=tmp_path, **kwargs)
 
     run()
-    with pytest.raises(ValueError, match="results of another classifier"):
+    with pytest.raises(ValueError, match="other settings: classifier is"):
         run(classifier=Pixels(scale=10.001))
-    with pytest.raises(ValueError, match="results of another attack"):
+    with pytest.raises(ValueError, match=r"attack.radius is 1.0 there, 2.0 here"):
         run(attack=Remembers(radius=2.0))
-    with pytest.raises(ValueError, match="results of another list of radii"):
+    with pytest.raises(ValueError, match=r"list of radii is \[0.5\] there"):
         run(radii=(0.5, 0.6))
-    with pytest.raises(ValueError, match="results of another limit"):
+    with pytest.raises(ValueError, match="limit is None there, 4 here"):
         run(limit=4)
-    with pytest.raises(ValueError, match="results of another attack, list of radii"):
+    with pytest.raises(ValueError, match=r"list of radii is .* None here"):
         evaluate(Pixels(), data, directory=tmp_path)
-    with pytest.raises(ValueError, match="results of another data set"):
+    with pytest.raises(ValueError, match="data set is .*other"):
         run(data=data_of(x, y, groups, name="other"))
     for other in (
         data_of(x, y, groups, batch=3),
@@ -375,8 +377,8 @@ def test_limit_takes_the_first_images_of_each_data_set(longer):
     whole = evaluate(Pixels(), data_of(x, y, groups))
     for limit in (1, 5, 6):
         report = evaluate(Pixels(), data_of(x, y, groups), limit=limit)
-        for name, right in report.right.items():
-            np.testing.assert_array_equal(right, whole.right[name][:limit])
+        for name, right in report.correct.items():
+            np.testing.assert_array_equal(right, whole.correct[name][:limit])
     report = evaluate(Pixels(), data_of(x, y, groups), limit=100)
     assert report.rows["clean"].n == 11
 
@@ -409,8 +411,8 @@ def test_report_prints_writes_and_plots(maps, tmp_path):
     assert content == json.loads((tmp_path / "report.json").read_text())
     assert content["rows"]["clean"]["n"] == 5
     assert content["data"] == "drawn (stand-in)"
-    figure = report.plot(tmp_path / "report.png")
-    assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")
+    figure = report.plot(tmp_path)["accuracies"]
+    assert (tmp_path / "accuracies.png").read_bytes().startswith(b"\x89PNG")
     assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == list(report.rows)
     assert figure.axes[0].get_title() == "drawn (stand-in)"
     assert "mean IoU" not in str(evaluate(Pixels(), data_of(GROUPS[:, 0], LABELS)))
@@ -429,9 +431,9 @@ def test_errors(longer):
         evaluate(Pixels(), data_of(x, y, groups, perturbations=("fog",)))
     with pytest.raises(ValueError, match="no clean images"):
         evaluate(Pixels(), data_of(x, y, test=data.test.take(0)))
-    with pytest.raises(ValueError, match="logits of 4 classes"):
+    with pytest.raises(ValueError, match="logits of the 4 classes"):
         evaluate(Pixels(), data_of(x, y, num_classes=4))
-    with pytest.raises(ValueError, match="logits of 3 classes for labels of shape"):
+    with pytest.raises(ValueError, match="so labels must be integers of this shape"):
         evaluate(Pixels(segments=True), data)
     with pytest.raises(ValueError, match="below 3"):
         evaluate(Pixels(), data_of(x, y + 1))

@@ -91,6 +91,7 @@ def test_each_is_its_formula(name, views, shape):
         tf.constant(y),
         tf.constant(clean, tf.float32),
         tf.constant(others, tf.float32),
+        objectives.prediction_weights(tf.constant(y)),
     )
     assert found.shape == (BATCH,)
     np.testing.assert_allclose(found, FORMULAS[name](y, clean, others), rtol=1e-4)
@@ -104,7 +105,7 @@ def test_gradients_stay_finite_where_the_classifier_is_certain(name):
     with tf.GradientTape() as tape:
         tape.watch(sure)
         views = tf.stack([sure[::-1], sure])
-        value = getattr(objectives, name)()(loss, y, sure, views)
+        value = getattr(objectives, name)()(loss, y, sure, views, tf.ones(2))
     assert np.isfinite(value.numpy()).all()
     assert np.isfinite(tape.gradient(value, sure).numpy()).all()
 
@@ -113,9 +114,11 @@ def test_what_is_the_same_diverges_nowhere():
     y, z = tf.constant([0, 1, 2, 3, 0]), tf.constant(logits(0), tf.float32)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True).call
     plain = loss(y, z)
-    np.testing.assert_allclose(objectives.Trades()(loss, y, z, z[None]), plain)
     np.testing.assert_allclose(
-        objectives.WorstLoss()(loss, y, z, z[None]), plain, rtol=1e-6
+        objectives.Trades()(loss, y, z, z[None], tf.ones(5)), plain
+    )
+    np.testing.assert_allclose(
+        objectives.WorstLoss()(loss, y, z, z[None], tf.ones(5)), plain, rtol=1e-6
     )
 
 
@@ -127,8 +130,9 @@ def test_errors():
         objectives.Consistency(entropy=-1)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True).call
     one = tf.zeros((1, BATCH, CLASSES))
-    with pytest.raises(ValueError, match=r"several, such as .LatentNoise.*1 view"):
-        objectives.Consistency()(loss, tf.zeros(BATCH, tf.int64), None, one)
+    with pytest.raises(ValueError, match=r"several, such as .LatentNoise.*1 sample"):
+        weight = tf.ones(BATCH)
+        objectives.Consistency()(loss, tf.zeros(BATCH, tf.int64), None, one, weight)
     classifier = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten()])
     with pytest.raises(ValueError, match="give a `perturbation` too"):
         lps.RobustClassifier(classifier, None, objectives.Trades())

@@ -148,7 +148,7 @@ def test_a_classifier_that_answers_at_random_is_found(pset, case):
 @pytest.mark.parametrize("lie", ["radius", "latents", "success"])
 def test_an_attack_that_reports_what_is_not_true_is_found(pset, case, monkeypatch, lie):
     class Broken(lps.LatentAPGD):
-        def run(self, classifier, x, y, radii):
+        def run(self, classifier, x, y, radii, ignore_class):
             if lie == "radius":  # as projecting along the wrong axis does, defect 1
                 return super().run(classifier, x, y, [1.5 * r for r in radii])
             result = super().run(classifier, x, y, radii)
@@ -172,7 +172,7 @@ def fake_attacks(monkeypatch, wrong, beaten):
         def attack(pset, steps=STEPS, restarts=1, **kwargs):
             longer = " longer" if steps > STEPS else " restarts" if restarts > 1 else ""
 
-            def go(classifier, x, y, radii=(1.0,)):
+            def go(classifier, x, y, radii=(1.0,), ignore_class=None):
                 count = beaten.get((name + longer, radii[0]), beaten[name + longer])
                 success = (np.arange(len(x)) < count) | wrong
                 u = np.zeros((1, len(x), DIM), np.float32)
@@ -250,7 +250,7 @@ def test_errors(pset, case):
     with pytest.raises(ValueError, match="`radii` must be positive"):
         run(pset, x, y, classifier, radii=[-1.0])
     answers = np.asarray(classifier(x)).argmax(1)
-    with pytest.raises(ValueError, match="Every image is answered wrongly"):
+    with pytest.raises(ValueError, match="Every image is misclassified"):
         run(pset, x, (answers + 1) % 10, classifier)
     with pytest.raises(ValueError, match="`steps` must be a whole number"):
         sanity_checks(classifier, pset, x, y, radii=[1.0], steps=0)

@@ -301,7 +301,7 @@ def test_fit_names_bad_arguments(images):
     pset.compile(jit_compile=False)
     with pytest.raises(ValueError, match="same shape"):
         pset.fit(images, images[:, :-1], verbose=0)
-    with pytest.raises(ValueError, match=r"batches .x, x_perturbed."):
+    with pytest.raises(ValueError, match=r"batches .x, y."):
         pset.fit(tf.data.Dataset.from_tensor_slices(images).batch(2), verbose=0)
     with pytest.raises(ValueError, match="own loss"):
         pset.compile(loss="mse")
