@@ -133,7 +133,7 @@ def test_a_set_is_learned_measured_and_exported(learned, folder):
     assert learned["quality"]["pairs"] == 8
     loaded = tf.saved_model.load(here / "saved_model")
     assert loaded.radius().numpy() == pytest.approx(pset.radius)
-    log = list(csv.DictReader((here / "log.csv").open()))
+    log = list(csv.DictReader((here / "log.csv").read_text().splitlines()))
     assert [row["epoch"] for row in log] == ["0", "1"]
     assert float(log[1]["val_loss"]) == pytest.approx(learned["last"]["val_loss"])
     assert not (here / "backup").exists()
