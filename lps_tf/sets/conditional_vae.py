@@ -192,14 +192,17 @@ class ConditionalVAE(Fixed, CheckedModel):
 
     def prior(self, x: tf.Tensor, training: bool = False) -> tfd.Distribution:
         """p(z | x): a normal over latents (batch, latent_dim)."""
-        x = self._image("x", x)
+        x = self.checked_images("x", x)
         return self._normal(*self.prior_network(x, training=training))
 
     def posterior(
         self, x: tf.Tensor, x_perturbed: tf.Tensor, training: bool = False
     ) -> tfd.Distribution:
         """q(z | x, x_perturbed): a normal over latents (batch, latent_dim)."""
-        x, x_perturbed = self._image("x", x), self._image("x_perturbed", x_perturbed)
+        x, x_perturbed = (
+            self.checked_images("x", x),
+            self.checked_images("x_perturbed", x_perturbed),
+        )
         checks.same_shape("x", x, "x_perturbed", x_perturbed)
         both = tf.concat([x, x_perturbed], -1)
         return self._normal(*self.recognition_network(both, training=training))
@@ -211,14 +214,23 @@ class ConditionalVAE(Fixed, CheckedModel):
 
         "gaussian" has unit variance; see `lps_tf.likelihoods`.
         """
-        x = self._image("x", x)
+        x = self.checked_images("x", x)
         features = self.generator.condition(x, training=training)
         image = self.generator.decode(features, z, training=training)
         likelihood = LIKELIHOODS[self.likelihood_name]
         variance = self._variance.value if likelihood.fits_variance else 1.0
         return likelihood.distribution(image, variance)
 
-    def _image(self, name: str, x: Any) -> tf.Tensor:
+    def checked_images(self, name: str, x: Any) -> tf.Tensor:
+        """A batch of images as float32; builds the model for them if need be.
+
+        Args:
+            name: Name of the argument, for the error.
+            x: Images, (batch, height, width, channels), of any float dtype.
+
+        Raises:
+            ValueError: If they are no images in [0, 1] of the model's shape.
+        """
         x = checks.images(name, x)
         if not self.built:
             self.build(tuple(x.shape))

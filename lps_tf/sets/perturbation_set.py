@@ -9,6 +9,7 @@ import tensorflow as tf
 from lps_tf._internal import checks, files
 from lps_tf.sets import calibration, latent
 from lps_tf.sets.conditional_vae import ConditionalVAE
+from lps_tf.sets.pairs import Pairs
 from lps_tf.sets.protocol import Conditioned, decode_compiled, require_radius
 
 
@@ -109,7 +110,7 @@ class PerturbationSet(ConditionalVAE):
 
     def condition(self, x: tf.Tensor) -> Conditioned:
         """Everything that depends on x alone; do it once, `decode` many times."""
-        x = self._image("x", x)
+        x = self.checked_images("x", x)
         prior = self.prior(x).distribution
         return Conditioned(
             prior.loc, prior.scale, self.generator.condition(x, training=False)
@@ -201,7 +202,7 @@ class PerturbationSet(ConditionalVAE):
         Returns:
             Images, (size, size, height, width, channels).
         """
-        x = self._image("x", x)
+        x = self.checked_images("x", x)
         corners = tf.convert_to_tensor(corners, tf.float32)
         if x.shape[0] != 1 or tuple(corners.shape) != (4, self.latent_dim):
             raise ValueError(
@@ -218,42 +219,51 @@ class PerturbationSet(ConditionalVAE):
 
     # Calibration.
 
-    def latent_norms(self, pairs: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    def latent_norms(
+        self, pairs: Any, x_perturbed: Any = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """||u_q|| of every pair, and which image each pair belongs to.
 
         Args:
-            pairs: batches (x, x_perturbed).
+            pairs: Whatever `fit` takes, such as a tf.data.Dataset of batches
+                (x, x_perturbed), or the arrays (x, x_perturbed) in a tuple.
+            x_perturbed: Array x_perturbed if `pairs` is the array x.
 
         Returns:
-            Norms (pairs,), and image numbers (pairs,): pairs with the very same x
-            have the same number.
+            Norms (pairs,), and indices of images (pairs,): pairs with the very same x
+            have the same index.
+
+        Raises:
+            ValueError: If there are no pairs or no end of them, or they are not equal
+                images of the set's shape.
         """
-        norms, keys = [], []
+        norms, contents = [], []
         encode_norm = tf.function(
             lambda x, x_perturbed: latent.norm(self.encode(x, x_perturbed)),
             autograph=False,
             reduce_retracing=True,
         )
-        for x, x_perturbed in pairs:
-            x = self._image("x", x)
-            x_perturbed = checks.images("x_perturbed", x_perturbed)
-            norms.append(encode_norm(x, x_perturbed).numpy())
-            keys += [image.tobytes() for image in x.numpy()]
-        if not norms:
-            raise ValueError("There are no pairs: the data set is empty.")
-        numbers = {key: i for i, key in enumerate(dict.fromkeys(keys))}
-        return np.concatenate(norms), np.array([numbers[key] for key in keys])
+        for x, perturbed in Pairs(self, pairs, x_perturbed):
+            norms.append(encode_norm(x, perturbed).numpy())
+            contents += [image.tobytes() for image in x.numpy()]
+        index = {image: i for i, image in enumerate(dict.fromkeys(contents))}
+        return np.concatenate(norms), np.array([index[image] for image in contents])
 
     def calibrate(
         self,
-        pairs: tf.data.Dataset,
+        pairs: Any,
+        x_perturbed: Any = None,
+        *,
         quantile: float | Literal["max"] = "max",
         coverage: float | None = None,
     ) -> float:
         """Chooses the radius from the latent norms ||u_q|| of validation pairs.
 
         Args:
-            pairs: batches (x, x_perturbed) that were not trained on.
+            pairs: Pairs that were not trained on: whatever `fit` takes, such as a
+                tf.data.Dataset of batches (x, x_perturbed), or the arrays
+                (x, x_perturbed) in a tuple.
+            x_perturbed: Array x_perturbed if `pairs` is the array x.
             quantile: Quantile of the norms: "max" (the paper's choice) or a fraction,
                 such as 0.99.
             coverage: Coverage of a conformal radius, instead of a quantile: a new
@@ -266,10 +276,11 @@ class PerturbationSet(ConditionalVAE):
             The radius, also set as `radius`. Statistics stay in `calibration`.
 
         Raises:
-            ValueError: If there are no pairs, too few images for the coverage, or a
+            ValueError: If there are no pairs or no end of them, they are not images
+                of the set's shape, there are too few images for the coverage, or a
                 quantile or coverage is outside (0, 1).
         """
-        norms, image = self.latent_norms(pairs)
+        norms, image = self.latent_norms(pairs, x_perturbed)
         self.calibration = calibration.choose(norms, image, quantile, coverage)
         self.radius = self.calibration["radius"]
         return self.require_radius()

@@ -14,6 +14,7 @@ from lps_tf._internal.progress import progress
 from lps_tf._internal.report import Report
 from lps_tf.sets import calibration, latent
 from lps_tf.sets.likelihoods import Bernoulli
+from lps_tf.sets.pairs import Pairs
 from lps_tf.sets.perturbation_set import PerturbationSet
 from lps_tf.sets.protocol import Conditioned, decode_compiled
 
@@ -119,7 +120,7 @@ class QualityReport(Report):
 
 def evaluate(
     perturbation_set: PerturbationSet,
-    pairs: tf.data.Dataset,
+    pairs: Any,
     *,
     radius: float | None = None,
     steps: int = 50,
@@ -132,7 +133,9 @@ def evaluate(
 
     Args:
         perturbation_set: Trained set, calibrated unless `radius` is given.
-        pairs: Batches (x, x_perturbed) that were neither trained nor calibrated on.
+        pairs: Pairs that were neither trained nor calibrated on: whatever `fit` takes,
+            such as a tf.data.Dataset of batches (x, x_perturbed), or the arrays
+            (x, x_perturbed) in a tuple.
         radius: Radius of the ball; None for the set's own.
         steps: Number of steps of projected gradient descent (PGD AE) and ascent (OAE).
         relative_step: Length of a step as a fraction of the radius.
@@ -144,7 +147,8 @@ def evaluate(
         A `QualityReport`.
 
     Raises:
-        ValueError: If there is no radius, no pair, or a bad image.
+        ValueError: If there is no radius, no pair or no end of them, or they are not
+            images of the set's shape.
     """
     pset, radius = perturbation_set, perturbation_set.require_radius(radius)
     steps = checks.count("steps", steps)
@@ -194,13 +198,8 @@ def evaluate(
         }
 
     results: list[dict] = []
-    batches = list(enumerate(pairs))
-    if not batches:
-        raise ValueError("There are no pairs: the data set is empty.")
-    for i, (x, x_perturbed) in progress(batches, "quality", verbose):
-        x = checks.images("x", x)
-        x_perturbed = checks.images("x_perturbed", x_perturbed)
-        checks.same_shape("x", x, "x_perturbed", x_perturbed)
+    batches = progress(Pairs(pset, pairs), "quality", verbose)
+    for i, (x, x_perturbed) in enumerate(batches):
         if not results:
             examples = _different(x, x_perturbed)
         results.append(measure(x, x_perturbed, tf.constant([seed, i])))

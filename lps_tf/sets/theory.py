@@ -39,6 +39,7 @@ from lps_tf._internal.progress import progress
 from lps_tf._internal.report import Report
 from lps_tf.sets import latent
 from lps_tf.sets.likelihoods import Bernoulli, Gaussian
+from lps_tf.sets.pairs import Pairs
 from lps_tf.sets.perturbation_set import PerturbationSet
 from lps_tf.sets.protocol import decode_compiled
 
@@ -170,7 +171,7 @@ def ball(k: np.ndarray, alpha: float) -> tuple[float, np.ndarray, np.ndarray]:
 
 def bounds(
     perturbation_set: PerturbationSet,
-    pairs: tf.data.Dataset,
+    pairs: Any,
     *,
     alpha: float = 0.05,
     num_samples: int = 100,
@@ -183,7 +184,8 @@ def bounds(
 
     Args:
         perturbation_set: Trained set; its radius is not needed.
-        pairs: Batches (x, x_perturbed).
+        pairs: Whatever `fit` takes, such as a tf.data.Dataset of batches
+            (x, x_perturbed), or the arrays (x, x_perturbed) in a tuple.
         alpha: Share of the posterior that may lie outside of the ball, in (0, 1).
         num_samples: Number of posterior samples a pair.
         seed: Seed of the samples.
@@ -193,7 +195,8 @@ def bounds(
         `Bounds`.
 
     Raises:
-        ValueError: If there is no pair, or a number is out of its range.
+        ValueError: If there is no pair or no end of them, they are not images of the
+            set's shape, or a number is out of its range.
     """
     alpha = checks.probability("alpha", alpha)
     num_samples = checks.count("num_samples", num_samples)
@@ -215,12 +218,8 @@ def bounds(
         return latent.norm(u), distortion_of(image, x_perturbed)
 
     results = []
-    batches = list(enumerate(pairs))
-    if not batches:
-        raise ValueError("There are no pairs: the data set is empty.")
-    for i, (x, x_perturbed) in progress(batches, "theorems 1 and 2", verbose):
-        x = checks.images("x", x)
-        x_perturbed = checks.images("x_perturbed", x_perturbed)
+    batches = progress(Pairs(pset, pairs), "theorems 1 and 2", verbose)
+    for i, (x, x_perturbed) in enumerate(batches):
         m, s, conditioned = posterior_of(x, x_perturbed)
         keys = latent.split(tf.constant([seed, i]), num_samples)
         samples = [sample(m, s, conditioned, x_perturbed, key) for key in keys]
