@@ -10,13 +10,15 @@ from matplotlib.figure import Figure
 
 from lps_tf import plots
 from lps_tf._internal import checks
+from lps_tf._internal.outputs import Classifier
 from lps_tf._internal.progress import progress
 from lps_tf._internal.report import Report
 from lps_tf.sets import calibration, latent
 from lps_tf.sets.likelihoods import Bernoulli
 from lps_tf.sets.pairs import Pairs
 from lps_tf.sets.perturbation_set import PerturbationSet
-from lps_tf.sets.protocol import Conditioned, decode_compiled
+from lps_tf.sets.protocol import Conditioned, LatentSet, decode_compiled
+from lps_tf.sets.search import Parameters, State, initial, search
 
 _TABLE = {
     "pairs": "pairs",
@@ -153,7 +155,7 @@ def evaluate(
     pset, radius = perturbation_set, perturbation_set.require_radius(radius)
     steps = checks.count("steps", steps)
     num_samples = checks.count("num_samples", num_samples)
-    step = radius * checks.positive("relative_step", relative_step)
+    relative_step = checks.positive("relative_step", relative_step)
 
     @tf.function(autograph=False, reduce_retracing=True)
     def measure(x: tf.Tensor, x_perturbed: tf.Tensor, key: tf.Tensor) -> dict:
@@ -165,13 +167,14 @@ def evaluate(
         reconstructed = pset.likelihood(x, z).mean()
         inside = latent.project(u_q, radius)
 
-        def extreme(u: tf.Tensor, step: float) -> tf.Tensor:
-            numbers = (tf.constant(v) for v in (step, radius, steps))
-            return _extreme(pset, conditioned, x_perturbed, u, *numbers)
+        def extreme(u: tf.Tensor, sign: float) -> tf.Tensor:
+            numbers = {"sign": sign, "radius": radius, "relative_step": relative_step}
+            parameters = {name: tf.constant(v) for name, v in numbers.items()}
+            return _extreme(pset, conditioned, x_perturbed, u, parameters, steps)
 
-        nearest = extreme(inside, -step)
+        nearest = extreme(inside, -1.0)
         start = latent.sample_uniform_radius(tf.shape(u_q), radius, keys[1])
-        furthest = extreme(start, step)
+        furthest = extreme(start, 1.0)
         images = {
             "encoder_ae": [decode_compiled(pset, conditioned, inside)],
             "pgd_ae": [decode_compiled(pset, conditioned, nearest)],
@@ -218,53 +221,44 @@ def evaluate(
     )
 
 
-@tf.function(autograph=False, reduce_retracing=True)
 def _extreme(
     pset: PerturbationSet,
     conditioned: Conditioned,
     target: tf.Tensor,
     u: tf.Tensor,
-    step: tf.Tensor,
-    radius: tf.Tensor,
-    steps: tf.Tensor,
+    parameters: Parameters,
+    steps: int,
 ) -> tf.Tensor:
-    """The latents of least (step < 0) or greatest error that gradient steps meet."""
-    fixed = (pset, conditioned, target, step, radius)
-    turn = _turn if tf.distribute.has_strategy() else _compiled_turn
-    first = tf.fill((tf.shape(u)[0],), -np.inf)
-    # One more turn than steps: the last one only looks at where the steps led.
-    return tf.while_loop(
-        lambda i, *_: i <= steps,
-        lambda i, *state: (i + 1, *turn(*fixed, *state)),
-        (0, u, first, u),
-    )[3]
+    """The latents of greatest signed error that a search from u meets."""
+    rows = tf.shape(u)[0]
+    parameters["radius"] = tf.fill((rows,), parameters["radius"])
+    # One step more than asked for: the last one only looks at where the others led.
+    length = tf.constant(steps + 1)
+    fixed = (_straight, _error, pset, None, conditioned, target, parameters, length)
+    return search(*fixed, rows, initial(u))["worst"]
 
 
-def _turn(
-    pset: PerturbationSet,
+def _error(
+    pset: LatentSet,
+    classifier: Classifier | None,
     conditioned: Conditioned,
     target: tf.Tensor,
-    step: tf.Tensor,
-    radius: tf.Tensor,
+    parameters: Parameters,
     u: tf.Tensor,
-    best: tf.Tensor,
-    best_u: tf.Tensor,
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """A gradient step from u, and the best latents so far with u among them."""
-
-    def error(u: tf.Tensor) -> tuple[tf.Tensor, None]:
-        return _squared_error(pset.decode(conditioned, u), target), None
-
-    value, _, direction = latent.ascent_direction(error, u)
-    moved = latent.project(u + step * direction, radius)
-    value *= tf.sign(step)
-    best_u = tf.where((value > best)[:, None], u, best_u)
-    return moved, tf.maximum(best, value), best_u
+) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
+    """The objective: errors times a sign, -1 for descent. Nothing ends a search."""
+    error = _squared_error(pset.decode(conditioned, u), target)
+    value = parameters["sign"] * error
+    return value, (value, tf.zeros_like(value, tf.bool))
 
 
-_compiled_turn = tf.function(
-    _turn, jit_compile=True, autograph=False, reduce_retracing=True
-)
+def _straight(
+    state: State, value: tf.Tensor, direction: tf.Tensor, parameters: Parameters
+) -> State:
+    """The rule: a step along the gradient, and back to the ball."""
+    radius = parameters["radius"]
+    step = (radius * parameters["relative_step"])[:, None]
+    return {"u": latent.project(state["u"] + step * direction, radius)}
 
 
 def _errors(
