@@ -14,7 +14,7 @@ from lps_tf._internal.outputs import Classifier
 from lps_tf._internal.progress import progress
 from lps_tf._internal.report import Report
 from lps_tf.sets import calibration, latent
-from lps_tf.sets.likelihoods import Bernoulli
+from lps_tf.sets.likelihoods import LIKELIHOODS, Bernoulli
 from lps_tf.sets.pairs import Pairs
 from lps_tf.sets.perturbation_set import PerturbationSet
 from lps_tf.sets.protocol import Conditioned, LatentSet, decode_compiled
@@ -153,72 +153,83 @@ def evaluate(
             images of the set's shape.
     """
     pset, radius = perturbation_set, perturbation_set.require_radius(radius)
-    steps = checks.count("steps", steps)
     num_samples = checks.count("num_samples", num_samples)
-    relative_step = checks.positive("relative_step", relative_step)
-
-    @tf.function(autograph=False, reduce_retracing=True)
-    def measure(x: tf.Tensor, x_perturbed: tf.Tensor, key: tf.Tensor) -> dict:
-        keys = latent.split(key, num_samples + 2)
-        conditioned = pset.condition(x)
-        u_q = pset.encode(x, x_perturbed)
-        posterior = pset.posterior(x, x_perturbed)
-        z = latent.draw(posterior, keys[0])
-        reconstructed = pset.likelihood(x, z).mean()
-        inside = latent.project(u_q, radius)
-
-        def extreme(u: tf.Tensor, sign: float) -> tf.Tensor:
-            numbers = {"sign": sign, "radius": radius, "relative_step": relative_step}
-            parameters = {name: tf.constant(v) for name, v in numbers.items()}
-            return _extreme(pset, conditioned, x_perturbed, u, parameters, steps)
-
-        nearest = extreme(inside, -1.0)
-        start = latent.sample_uniform_radius(tf.shape(u_q), radius, keys[1])
-        furthest = extreme(start, 1.0)
-        images = {
-            "encoder_ae": [decode_compiled(pset, conditioned, inside)],
-            "pgd_ae": [decode_compiled(pset, conditioned, nearest)],
-            "eae": [
-                decode_compiled(
-                    pset,
-                    conditioned,
-                    latent.sample_truncated_normal(
-                        (tf.shape(u_q)[0], u_q.shape[1]), radius, keys[2 + i]
-                    ),
-                )
-                for i in range(num_samples)
-            ],
-            "oae": [decode_compiled(pset, conditioned, furthest)],
-            "reconstruction_mse": [reconstructed],
-            "pair_mse": [x],
-        }
-        reconstruction, kl = pset.elbo_terms(x, x_perturbed)
-        return {
-            "mse": _errors(_squared_error, images, x_perturbed),
-            "bce": _errors(_cross_entropy, images, x_perturbed),
-            "elbo": {"reconstruction": reconstruction, "kl": kl},
-            "norm": latent.norm(u_q),
-        }
-
+    numbers = {
+        "radius": tf.constant(radius),
+        "relative_step": tf.constant(checks.positive("relative_step", relative_step)),
+        # The last step of a search only looks at where the others led.
+        "steps": tf.constant(checks.count("steps", steps) + 1),
+        "variance": tf.constant(pset.pixel_variance or 1.0),
+    }
     results: list[dict] = []
     batches = progress(Pairs(pset, pairs), "quality", verbose)
     for i, (x, x_perturbed) in enumerate(batches):
         if not results:
             examples = _different(x, x_perturbed)
-        results.append(measure(x, x_perturbed, tf.constant([seed, i])))
+        key = tf.constant([seed, i])
+        results.append(_measure(pset, num_samples, numbers, x, x_perturbed, key))
     total = tf.nest.map_structure(lambda *parts: np.concatenate(parts), *results)
-    mse = total["mse"]
-    mean = {name: float(v.mean()) for name, v in {**total["elbo"], **mse}.items()}
+    mean = {k: float(v.mean()) for k, v in {**total["elbo"], **total["mse"]}.items()}
     bce = {name: float(v.mean()) for name, v in total["bce"].items()}
     return QualityReport(
         pairs=len(total["norm"]),
         radius=radius,
         **mean,
         cross_entropy=bce if pset.likelihood_name == "bernoulli" else None,
-        errors=mse,
+        errors=total["mse"],
         norms=total["norm"],
         pictures=_pictures(pset, radius, *examples),
     )
+
+
+# Traced once for a set, and for every radius, step and seed.
+@tf.function(autograph=False, reduce_retracing=True)
+def _measure(
+    pset: PerturbationSet,
+    num_samples: int,
+    numbers: Parameters,
+    x: tf.Tensor,
+    x_perturbed: tf.Tensor,
+    key: tf.Tensor,
+) -> dict:
+    """The measures of each pair of a batch, all (batch,)."""
+    keys = latent.split(key, num_samples + 2)
+    radius, conditioned = numbers["radius"], pset.condition(x)
+    prior, posterior = pset.prior(x), pset.posterior(x, x_perturbed)
+    z = latent.draw(posterior, keys[0])  # (batch, latent_dim)
+    reconstructed = pset.likelihood(x, z).mean()
+    likelihood = LIKELIHOODS[pset.likelihood_name]
+    elbo = {
+        "reconstruction": likelihood.reconstruction(
+            reconstructed, x_perturbed, numbers["variance"]
+        ),
+        "kl": posterior.kl_divergence(prior),
+    }
+    u_q = pset.encode(x, x_perturbed)  # (batch, latent_dim), as all latents below
+    inside = latent.project(u_q, radius)
+    start = latent.sample_uniform_radius(tf.shape(u_q), radius, keys[1])
+    latents = {
+        "encoder_ae": [inside],
+        "pgd_ae": [_extreme(pset, conditioned, x_perturbed, inside, -1.0, numbers)],
+        "eae": [
+            latent.sample_truncated_normal(
+                (tf.shape(u_q)[0], u_q.shape[1]), radius, keys[2 + i]
+            )
+            for i in range(num_samples)
+        ],
+        "oae": [_extreme(pset, conditioned, x_perturbed, start, 1.0, numbers)],
+    }
+    images = {
+        name: [decode_compiled(pset, conditioned, u) for u in several]
+        for name, several in latents.items()
+    }
+    images |= {"reconstruction_mse": [reconstructed], "pair_mse": [x]}
+    return {
+        "mse": _errors(_squared_error, images, x_perturbed),
+        "bce": _errors(_cross_entropy, images, x_perturbed),
+        "elbo": elbo,
+        "norm": latent.norm(u_q),
+    }
 
 
 def _extreme(
@@ -226,16 +237,18 @@ def _extreme(
     conditioned: Conditioned,
     target: tf.Tensor,
     u: tf.Tensor,
-    parameters: Parameters,
-    steps: int,
+    sign: float,
+    numbers: Parameters,
 ) -> tf.Tensor:
-    """The latents of greatest signed error that a search from u meets."""
+    """Latents of least (sign -1) or greatest (1) error that a search from u meets."""
     rows = tf.shape(u)[0]
-    parameters["radius"] = tf.fill((rows,), parameters["radius"])
-    # One step more than asked for: the last one only looks at where the others led.
-    length = tf.constant(steps + 1)
-    fixed = (_straight, _error, pset, None, conditioned, target, parameters, length)
-    return search(*fixed, rows, initial(u))["worst"]
+    parameters = {
+        "radius": tf.fill((rows,), numbers["radius"]),
+        "relative_step": numbers["relative_step"],
+        "sign": tf.constant(sign),
+    }
+    fixed = (_straight, _error, pset, None, conditioned, target, parameters)
+    return search(*fixed, numbers["steps"], rows, initial(u))["worst"]
 
 
 def _error(
@@ -246,7 +259,7 @@ def _error(
     parameters: Parameters,
     u: tf.Tensor,
 ) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
-    """The objective: errors times a sign, -1 for descent. Nothing ends a search."""
+    """The objective: the error times the sign. No example is done early."""
     error = _squared_error(pset.decode(conditioned, u), target)
     value = parameters["sign"] * error
     return value, (value, tf.zeros_like(value, tf.bool))
