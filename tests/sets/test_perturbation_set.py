@@ -299,7 +299,7 @@ def test_fit_names_bad_batches(images, case):
 def test_fit_names_bad_arguments(images):
     pset = new_set()
     pset.compile(jit_compile=False)
-    with pytest.raises(ValueError, match="same shape"):
+    with pytest.raises(ValueError, match="must hold images of shape"):
         pset.fit(images, images[:, :-1], verbose=0)
     with pytest.raises(ValueError, match=r"batches .x, y."):
         pset.fit(tf.data.Dataset.from_tensor_slices(images).batch(2), verbose=0)
@@ -318,7 +318,7 @@ def test_bad_numbers_are_named(tiny_set, images):
         tiny_set.perturb(images, np.zeros((6, 5)))
     with pytest.raises(ValueError, match="between 0 and 1"):
         tiny_set.calibrate(pair_batches(images), quantile=1.5)
-    with pytest.raises(ValueError, match="no pairs"):
+    with pytest.raises(ValueError, match="empty"):
         tiny_set.calibrate(pair_batches(images).take(0))
     with pytest.raises(ValueError, match="has no radius yet"):
         new_set().sample(images)

@@ -47,6 +47,26 @@ def test_errors_equal_their_definitions(tiny_set, pairs, report):
 
 
 @pytest.mark.slow
+def test_the_two_terms_are_those_of_the_objective(tiny_set, pairs, report):
+    found = [(*tiny_set.elbo_terms(x, p),) for x, p in pairs for _ in range(50)]
+    reconstruction, kl = np.mean(found, (0, 2))
+    assert report.reconstruction == pytest.approx(reconstruction, rel=0.01)
+    assert report.kl == pytest.approx(kl, rel=1e-5)
+
+
+def test_the_seed_decides_everything(tiny_set, pairs):
+    reports = [
+        lps.quality.evaluate(tiny_set, pairs, steps=2, seed=seed, verbose=False)
+        for seed in (1, 1, 2)
+    ]
+    one, again, other = (r.to_dict() for r in reports)
+    assert one == again
+    same = {k for k in one if one[k] == other[k]}
+    assert same == {"pairs", "radius", "pair_mse", "kl", "encoder_ae", "pgd_ae"} | {
+        "norm_quantiles"
+    }
+
+
 def test_descent_is_near_a_brute_force_search(tiny_set, pairs, report):
     x, x_perturbed = next(iter(pairs))
     draws = tiny_set.sample(x, 400, radius=2.0, seed=0)
@@ -103,14 +123,14 @@ def test_the_pictures_are_of_the_set(tiny_set, pairs, report):
 
 
 def test_errors(tiny_set, pairs):
-    with pytest.raises(ValueError, match="no pairs"):
+    with pytest.raises(ValueError, match="empty"):
         lps.quality.evaluate(tiny_set, pairs.take(0))
     with pytest.raises(ValueError, match="`radius` must be positive"):
         lps.quality.evaluate(tiny_set, pairs, radius=0)
     with pytest.raises(ValueError, match="`steps`"):
         lps.quality.evaluate(tiny_set, pairs, steps=0)
     bad = pairs.map(lambda x, p: (x, p[:, :-1]))
-    with pytest.raises(ValueError, match="same shape"):
+    with pytest.raises(ValueError, match="must hold images of shape"):
         lps.quality.evaluate(tiny_set, bad, verbose=False)
     fresh = lps.PerturbationSet.from_network("mnist_stn", latent_dim=4)
     with pytest.raises(ValueError, match="no radius"):
