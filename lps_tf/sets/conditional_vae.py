@@ -253,18 +253,18 @@ class ConditionalVAE(Fixed, CheckedModel):
         """Prepares `fit`.
 
         Args:
-            optimizer: a Keras optimizer; its learning rate may be a
+            optimizer: Keras optimizer; its learning rate may be a
                 `PiecewiseLinear` with `steps_per_epoch`, which counts batches. With
                 `gradient_accumulation_steps=k`, k batches make a step along the mean
                 of their objectives, and not the sum: plain SGD needs k times the
                 learning rate of one large batch, Adam the same.
-            beta: weight of the KL term, a number or a schedule over epochs,
+            beta: Weight of the KL term, a number or a schedule over epochs,
                 evaluated at the start of each.
-            jit_compile: whether to use XLA; "auto" does, except under a
+            jit_compile: Whether to use XLA; "auto" does, except under a
                 distribution strategy and in a `fit` of less than a hundred batches,
                 which is over before it is compiled. On a CPU too, it is worth more
                 than Keras's own "auto" assumes.
-            **kwargs: of `keras.Model.compile`; the loss is the model's own.
+            **kwargs: Arguments of `keras.Model.compile`; the loss is the model's own.
         """
         if kwargs.get("loss") is not None:
             raise ValueError(
