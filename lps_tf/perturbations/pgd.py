@@ -8,15 +8,7 @@ from lps_tf.perturbations.base import LatentAttack
 from lps_tf.perturbations.losses import cross_entropy, difference_of_logits_ratio
 from lps_tf.sets import latent
 from lps_tf.sets.protocol import LatentSet
-from lps_tf.sets.search import Parameters, State, initial
-
-
-def _straight(
-    state: State, value: tf.Tensor, direction: tf.Tensor, parameters: Parameters
-) -> State:
-    radius = parameters["radius"]
-    step = (radius * parameters["relative_step"])[:, None]
-    return {"u": latent.project(state["u"] + step * direction, radius)}
+from lps_tf.sets.search import Parameters, State, gradient_step, initial
 
 
 class LatentPGD(LatentAttack):
@@ -44,7 +36,7 @@ class LatentPGD(LatentAttack):
 
     FIXED = (*LatentAttack.FIXED, "relative_step")
 
-    rule = staticmethod(_straight)
+    rule = staticmethod(gradient_step)
 
     def __init__(
         self,

@@ -18,7 +18,7 @@ from lps_tf.sets.likelihoods import LIKELIHOODS, Bernoulli
 from lps_tf.sets.pairs import Pairs
 from lps_tf.sets.perturbation_set import PerturbationSet
 from lps_tf.sets.protocol import Conditioned, LatentSet, decode_compiled
-from lps_tf.sets.search import Parameters, State, initial, search
+from lps_tf.sets.search import Parameters, gradient_step, initial, search
 
 _TABLE = {
     "pairs": "pairs",
@@ -247,7 +247,7 @@ def _extreme(
         "relative_step": numbers["relative_step"],
         "sign": tf.constant(sign),
     }
-    fixed = (_straight, _error, pset, None, conditioned, target, parameters)
+    fixed = (gradient_step, _error, pset, None, conditioned, target, parameters)
     return search(*fixed, numbers["steps"], rows, initial(u))["worst"]
 
 
@@ -263,15 +263,6 @@ def _error(
     error = _squared_error(pset.decode(conditioned, u), target)
     value = parameters["sign"] * error
     return value, (value, tf.zeros_like(value, tf.bool))
-
-
-def _straight(
-    state: State, value: tf.Tensor, direction: tf.Tensor, parameters: Parameters
-) -> State:
-    """The rule: a step along the gradient, and back to the ball."""
-    radius = parameters["radius"]
-    step = (radius * parameters["relative_step"])[:, None]
-    return {"u": latent.project(state["u"] + step * direction, radius)}
 
 
 def _errors(

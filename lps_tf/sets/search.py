@@ -56,6 +56,18 @@ def initial(u: tf.Tensor) -> State:
     }
 
 
+def gradient_step(
+    state: State, value: tf.Tensor, direction: tf.Tensor, parameters: Parameters
+) -> State:
+    """The rule of plain gradient ascent: a step of one length, projected on the ball.
+
+    Its length is the fraction "relative_step" of "radius", (batch,).
+    """
+    radius = parameters["radius"]
+    step = (radius * parameters["relative_step"])[:, None]
+    return {"u": latent.project(state["u"] + step * direction, radius)}
+
+
 # Both functions are traced once for a set, a classifier and a rule, and serve every
 # radius, number of steps and seed. One step at a time compiles fastest; XLA would run
 # the loop itself slower. Distribution strategies do without XLA.
