@@ -103,8 +103,6 @@ def search(
     Returns:
         The state after it.
     """
-    fixed = (rule, objective, perturbation_set, classifier)
-    fixed += (conditioned, y, parameters, steps)
     compiled = not tf.distribute.has_strategy() and _compiles(
         perturbation_set, classifier, conditioned
     )
@@ -114,7 +112,12 @@ def search(
         done = state["misclassified"] | (state["step"] >= steps)
         return tf.reduce_sum(tf.cast(done, tf.int32)) < enough
 
-    return tf.while_loop(go_on, lambda state: (advance(*fixed, state),), (state,))[0]
+    def go(state: State) -> tuple[State]:
+        models = (perturbation_set, classifier)
+        images = (conditioned, y)
+        return (advance(rule, objective, *models, *images, parameters, steps, state),)
+
+    return tf.while_loop(go_on, go, (state,))[0]
 
 
 def _step(
