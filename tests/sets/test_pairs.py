@@ -68,7 +68,7 @@ def test_a_tuple_is_the_same_as_two_arrays(tiny_set, pair):
 
 @pytest.mark.parametrize("name", MEASUREMENTS)
 @pytest.mark.parametrize(
-    ("change", "message"),
+    "change, message",
     [
         (lambda x, p: as_dataset(x, p).repeat(), "endless"),
         (lambda x, p: as_dataset(x, p).take(0), "empty"),
