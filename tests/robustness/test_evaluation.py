@@ -360,7 +360,7 @@ def test_results_of_other_settings_are_refused(longer, tmp_path):
         run(limit=4)
     with pytest.raises(ValueError, match=r"list of radii is .* None here"):
         evaluate(Pixels(), data, directory=tmp_path)
-    with pytest.raises(ValueError, match="data set is .*other"):
+    with pytest.raises(ValueError, match=r"data set is .*other"):
         run(data=data_of(x, y, groups, name="other"))
     for other in (
         data_of(x, y, groups, batch=3),

@@ -130,8 +130,8 @@ def test_errors():
         objectives.Consistency(entropy=-1)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True).call
     one = tf.zeros((1, BATCH, CLASSES))
+    weight = tf.ones(BATCH)
     with pytest.raises(ValueError, match=r"several, such as .LatentNoise.*1 sample"):
-        weight = tf.ones(BATCH)
         objectives.Consistency()(loss, tf.zeros(BATCH, tf.int64), None, one, weight)
     classifier = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten()])
     with pytest.raises(ValueError, match="give a `perturbation` too"):

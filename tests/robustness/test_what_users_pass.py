@@ -286,7 +286,7 @@ def test_one_logit_is_attacked_as_a_choice_between_two_classes(name):
         pgd = attack(radius=3.0, steps=20)
         found, known = pgd.run(one, X, y), pgd.run(TwoLogits(one), X, y)
         np.testing.assert_allclose(found.loss, known.loss, rtol=1e-4)
-        assert 0 < found.success.sum() and not attack().run(one, X, y).success.all()
+        assert found.success.sum() > 0 and not attack().run(one, X, y).success.all()
         return
     # The nearest point of a plane is known.
     z = X.reshape(12, -1) @ logits[0].numpy()[:, 0] + logits[1].numpy()[0]
@@ -339,8 +339,8 @@ def test_void_pixels_count_in_no_loss_and_no_metric(void):
         prediction = logits.argmax(-1)
         correct = (prediction == MAPS)[valid].mean()
         assert found[f"{name}_accuracy"] == pytest.approx(correct, rel=1e-5)
-        both = [((prediction == k) & (MAPS == k))[valid].sum() for k in range(3)]
-        either = [((prediction == k) | (MAPS == k))[valid].sum() for k in range(3)]
+        both = [((prediction == k) & (k == MAPS))[valid].sum() for k in range(3)]
+        either = [((prediction == k) | (k == MAPS))[valid].sum() for k in range(3)]
         iou = np.mean(np.divide(both, either))
         assert found[f"{name}_mean_iou"] == pytest.approx(iou, rel=1e-5)
 
@@ -492,9 +492,9 @@ def test_images_that_are_none_are_refused_by_every_way(form):
         for method in (fitted, evaluated):
             data = make(bad, Y)
             data = data if isinstance(data, tuple) else (data,)
+            model = robust()
+            model.build((None, *SIZE))
             with pytest.raises(ValueError, match=message):
-                model = robust()
-                model.build((None, *SIZE))
                 method(model, *data)
 
 
