@@ -125,7 +125,7 @@ class Logs:
         """
         self.loss.update_state(loss)
         updated = [self.loss]
-        valid = tf.cast(y != VOID, tf.float32)
+        valid = tf.cast(y != VOID, tf.int32)  # Keras's IoU counts in integers
         label = tf.maximum(y, 0)  # void pixels have no weight
         for prefix, samples in logits.items():
             for sample in samples:
