@@ -133,7 +133,7 @@ class _Work:
             limit=s.limit,
             verbose=run.verbose,
         )
-        report.plot(run / "pictures" / "robustness.png")
+        report.plot(run / "pictures")
         run.console.print(str(report), markup=False)
         rows, versions = report.rows, len(self.data().perturbations)
         clean, mean = rows["clean"], rows["perturbed/mean"]
