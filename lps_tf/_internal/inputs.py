@@ -204,12 +204,8 @@ def batches(data: Any, y: Any = None, batch_size: int = 32) -> Iterator[tuple]:
     """
     if isinstance(data, tuple | list) and y is None and len(data) in (2, 3):
         data, y = data[:2]
-    if isinstance(data, tf.data.Dataset) and (
-        data.cardinality() == tf.data.INFINITE_CARDINALITY
-    ):
-        raise ValueError(
-            "The data set is endless. Take some batches of it: `data.take(100)`."
-        )
+    if isinstance(data, tf.data.Dataset):
+        require_an_end(data)
     data = Data.of(data, y)
     if data.y is not None:
         return _slices(data.x, data.y, batch_size)
@@ -219,6 +215,14 @@ def batches(data: Any, y: Any = None, batch_size: int = 32) -> Iterator[tuple]:
             raise ValueError("The PyDataset is endless: its `num_batches` is None.")
         whole = (data.x[i] for i in range(whole.num_batches))
     return (unpacked(batch)[:2] for batch in whole)
+
+
+def require_an_end(data: tf.data.Dataset) -> None:
+    """Raises ValueError for a data set that says that it has no end."""
+    if data.cardinality() == tf.data.INFINITE_CARDINALITY:
+        raise ValueError(
+            "The data set is endless. Take some batches of it: `data.take(100)`."
+        )
 
 
 def _slices(x: Any, y: Any, size: int) -> Iterator[tuple]:

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lps_tf._internal import checks, files, outputs
+from lps_tf._internal import checks, files, inputs, outputs
 from lps_tf._internal.progress import progress
 from lps_tf._version import __version__
 from lps_tf.certification.blocks import Blocks
@@ -220,12 +220,14 @@ def _batches(
     ignore_class: int | None,
 ) -> Iterator[Batch]:
     """Blocks of at most `size` images with labels that suit: float32, int64."""
-    pairs: Iterable[tuple[Any, Any]]
     if isinstance(data, tf.data.Dataset):
-        pairs = data.rebatch(size)
-    else:
-        x, y = data
-        pairs = _slices(x, y, size)
+        data = data.rebatch(size)
+    elif not isinstance(data, tuple | list):
+        raise ValueError(
+            "`data` must be a tf.data.Dataset of batches (x, y), or two arrays (x, y). "
+            f"Received: {type(data).__name__}"
+        )
+    pairs = inputs.batches(data, batch_size=size)
     left, shape = limit, None
     for x, y in pairs:
         x, y = checks.images("x", x[:left]), y[:left]
@@ -235,16 +237,6 @@ def _batches(
             left -= len(x)
             if left == 0:
                 return
-
-
-def _slices(x: Any, y: Any, size: int) -> Iterator[tuple[Any, Any]]:
-    if len(x) != len(y):
-        raise ValueError(
-            "There must be one label, or map of labels, for each image. "
-            f"Received: {len(x)} images and {len(y)} labels"
-        )
-    for i in range(0, len(x), size):
-        yield x[i : i + size], y[i : i + size]
 
 
 def _digests(x: np.ndarray, y: np.ndarray) -> list[str]:

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from lps_tf._internal import outputs, xla
+from lps_tf._internal import outputs
 from lps_tf._internal.fixed import Fixed
 from lps_tf.certification.stopping import STEP, StoppingRule
 from lps_tf.sets import latent
-from lps_tf.sets.protocol import Conditioned, LatentSet
+from lps_tf.sets.protocol import Conditioned, LatentSet, decode_compiled
 
 #: The two streams of an image's noise: what chooses the class must not bound it.
 SELECTION, ESTIMATION = 0, 1
@@ -411,30 +411,20 @@ class NoiseSampler(Fixed):
             lambda *rows: tf.concat(rows, 0), *(task.conditioned for task in filled)
         )
         if self._count is None:
-            self._count = self._compiled(conditioned)
+            self._count = self._compiled()
         counts = self._count(conditioned, blocks, tf.constant(seed)).numpy()
         for task in dict.fromkeys(tasks):
             mine = [i for i, other in enumerate(tasks) if other is task]
             task.record([batch[i][1] for i in mine], counts[mine])
 
-    def _compiled(self, conditioned: Conditioned) -> Callable:
+    def _compiled(self) -> Callable:
         """`count_predictions`, in which XLA compiles what it can."""
-        pset, size = self.perturbation_set, self.num_blocks * self.block_size
-        specs = tf.nest.map_structure(
-            lambda t: tf.TensorSpec((size, *t.shape[1:]), t.dtype),
-            (conditioned, conditioned.mean),  # the latents have the shape of the mean
-        )
-        decode = tf.function(pset.decode, autograph=False)
-        images = decode.get_concrete_function(*specs).output_shapes
-        image_spec = tf.TensorSpec(images, tf.float32)
 
-        def flat_decode(*tensors: tf.Tensor) -> tf.Tensor:
-            return pset.decode(*tf.nest.pack_sequence_as(specs, tensors))
+        def logits(images: tf.Tensor) -> tf.Tensor:
+            can = outputs.compiles(self.classifier, images.shape[1:])
+            return tf.function(self._logits, jit_compile=can, autograph=False)(images)
 
-        if xla.can_compile(pset, flat_decode, *tf.nest.flatten(specs)):
-            decode = tf.function(pset.decode, jit_compile=True, autograph=False)
-        can = xla.can_compile(self.classifier, self._logits, image_spec)
-        logits = tf.function(self._logits, jit_compile=can, autograph=False)
+        decode = partial(decode_compiled, self.perturbation_set)
         return tf.function(
             partial(self.count_predictions, decode, logits), autograph=False
         )

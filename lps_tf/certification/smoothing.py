@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from lps_tf._internal import checks, outputs
+from lps_tf._internal import checks, inputs, outputs
 from lps_tf._internal.fixed import Fixed
 from lps_tf._internal.progress import progress
 from lps_tf.certification import statistics
@@ -331,6 +331,7 @@ def _batches(images: Any) -> tuple[Iterator[tf.Tensor], int | None]:
         images = images[0] if isinstance(images, tuple) else images
         images = checks.images("images", images)
         return iter([images]), len(images)
+    inputs.require_an_end(images)
     first = (batch[0] if isinstance(batch, tuple) else batch for batch in images)
     return (checks.images("images", batch) for batch in first), None
 

@@ -102,7 +102,7 @@ class RobustnessReport(Report):
         axis.set(xlim=(-0.02, 1.02), xlabel=label, title=self.data)
         axis.invert_yaxis()
         axis.grid(axis="x", alpha=0.3)
-        return {"accuracies": figure}
+        return {"robustness": figure}
 
 
 def wilson_interval(share: float, n: int) -> tuple[float, float]:

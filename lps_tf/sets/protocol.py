@@ -98,10 +98,7 @@ def _decode(
 
 def set_compiles(perturbation_set: LatentSet, conditioned: Conditioned) -> bool:
     """Whether XLA has a form of every operation of a set's `decode`; warns if not."""
-    specs = tf.nest.map_structure(
-        lambda t: tf.TensorSpec((1, *t.shape[1:]), t.dtype),
-        (conditioned, conditioned.mean),  # the latents have the shape of the mean
-    )
+    specs = _specs(conditioned)
     flat = tf.nest.flatten(specs)
     if not all(spec.shape.is_fully_defined() for spec in flat):
         return True  # sizes that are not known yet: XLA will say
@@ -110,3 +107,20 @@ def set_compiles(perturbation_set: LatentSet, conditioned: Conditioned) -> bool:
         return perturbation_set.decode(*tf.nest.pack_sequence_as(specs, tensors))
 
     return xla.can_compile(perturbation_set, decode, *flat)
+
+
+def decoded_shape(
+    perturbation_set: LatentSet, conditioned: Conditioned
+) -> tuple[int | None, ...]:
+    """(height, width, channels) of the images that latents are decoded to."""
+    decode = tf.function(perturbation_set.decode, autograph=False)
+    images = decode.get_concrete_function(*_specs(conditioned)).output_shapes
+    return tuple(images[1:])
+
+
+def _specs(conditioned: Conditioned) -> tuple:
+    """Specifications of one image as `decode` takes it, and of its latents."""
+    return tf.nest.map_structure(
+        lambda t: tf.TensorSpec((1, *t.shape[1:]), t.dtype),
+        (conditioned, conditioned.mean),  # the latents have the shape of the mean
+    )

@@ -13,7 +13,12 @@ import tensorflow as tf
 from lps_tf._internal import outputs
 from lps_tf._internal.outputs import Classifier
 from lps_tf.sets import latent
-from lps_tf.sets.protocol import Conditioned, LatentSet, set_compiles
+from lps_tf.sets.protocol import (
+    Conditioned,
+    LatentSet,
+    decoded_shape,
+    set_compiles,
+)
 
 State = dict[str, tf.Tensor]
 Parameters = dict[str, tf.Tensor]
@@ -165,6 +170,10 @@ def _compiles(
     """Whether XLA has a form of the set's and of the classifier's operations."""
     if not set_compiles(perturbation_set, conditioned):
         return False
-    return classifier is None or outputs.compiles(
-        classifier, perturbation_set.image_shape
-    )
+    if classifier is None:
+        return True
+    shape = tuple(perturbation_set.image_shape)
+    if None in shape:  # a set of images of any size: those at hand have one
+        with tf.init_scope():
+            shape = decoded_shape(perturbation_set, conditioned)
+    return outputs.compiles(classifier, shape)

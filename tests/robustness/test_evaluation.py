@@ -411,8 +411,8 @@ def test_report_prints_writes_and_plots(maps, tmp_path):
     assert content == json.loads((tmp_path / "report.json").read_text())
     assert content["rows"]["clean"]["n"] == 5
     assert content["data"] == "drawn (stand-in)"
-    figure = report.plot(tmp_path)["accuracies"]
-    assert (tmp_path / "accuracies.png").read_bytes().startswith(b"\x89PNG")
+    figure = report.plot(tmp_path)["robustness"]
+    assert (tmp_path / "robustness.png").read_bytes().startswith(b"\x89PNG")
     assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == list(report.rows)
     assert figure.axes[0].get_title() == "drawn (stand-in)"
     assert "mean IoU" not in str(evaluate(Pixels(), data_of(GROUPS[:, 0], LABELS)))
