@@ -86,7 +86,7 @@ class Data:
                 "The data set is empty: it has no batch. Fewer examples than one batch "
                 "with `drop_remainder=True` give this too."
             )
-        shapes = tuple(getattr(part, "shape", None) for part in spec)
+        shapes: tuple[Any, ...] = tuple(getattr(part, "shape", None) for part in spec)
         if not all(isinstance(s, tf.TensorShape) for s in shapes):
             raise ValueError(
                 f"Images and targets must be one tensor each. Received: batches {spec}"
@@ -118,7 +118,8 @@ class Data:
         checks.image_spec("x", shape, "float32")
         if None in shape[1:] and self.is_dataset:
             shape = tf.shape(next(iter(self.x.take(1)))[0])
-        return tuple(int(size) for size in shape[1:])
+        height, width, channels = (int(size) for size in shape[1:])
+        return height, width, channels
 
     def converted(self, convert: Convert) -> "Data":
         """The data, each batch of which goes through `convert`; arrays at once."""

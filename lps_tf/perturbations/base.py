@@ -1,7 +1,7 @@
 """What latent attacks share: starts, restarts, and the two ways to run them."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
@@ -39,7 +39,7 @@ class LatentAttack(OfSet):
     goes on; everything else is fixed.
     """
 
-    FIXED = (*OfSet.FIXED, "steps", "restarts")
+    FIXED: ClassVar[tuple[str, ...]] = (*OfSet.FIXED, "steps", "restarts")
 
     adversarial = True
     #: How latents move; a function, so that attacks of one kind share what compiles.
@@ -166,7 +166,7 @@ class LatentAttack(OfSet):
         x: Any,
         y: Any,
         radii: Sequence[float] | None = None,
-        index: Sequence[int] | None = None,
+        index: Any = None,
         batch_size: int = 32,
         ignore_class: int | None = None,
     ) -> AttackResult:

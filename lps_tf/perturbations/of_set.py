@@ -1,7 +1,7 @@
 """What perturbations of a learned set share: the set, the seed, and their keys."""
 
 from copy import deepcopy
-from typing import Any
+from typing import Any, ClassVar
 
 from lps_tf._internal.fixed import Fixed
 from lps_tf.sets import latent
@@ -18,7 +18,7 @@ class OfSet(Fixed):
         seed: Seed of the calls that are given no key.
     """
 
-    FIXED = ("perturbation_set", "seed")
+    FIXED: ClassVar[tuple[str, ...]] = ("perturbation_set", "seed")
 
     adversarial = False
     num_samples = 1

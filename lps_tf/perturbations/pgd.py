@@ -1,5 +1,7 @@
 """Attacks: latents of the ball for which a classifier is wrong, or most wrong."""
 
+from typing import ClassVar
+
 import numpy as np
 import tensorflow as tf
 
@@ -34,7 +36,7 @@ class LatentPGD(LatentAttack):
         ValueError: If there is no radius, or a number is not positive.
     """
 
-    FIXED = (*LatentAttack.FIXED, "relative_step")
+    FIXED: ClassVar[tuple[str, ...]] = (*LatentAttack.FIXED, "relative_step")
 
     rule = staticmethod(gradient_step)
 

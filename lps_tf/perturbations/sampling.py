@@ -1,5 +1,7 @@
 """Random members of a perturbation set, for training."""
 
+from typing import ClassVar
+
 import tensorflow as tf
 
 from lps_tf._internal import checks
@@ -70,7 +72,7 @@ class LatentNoise(OfSet):
         ValueError: If sigma is not positive and finite, or there is no sample.
     """
 
-    FIXED = (*OfSet.FIXED, "num_samples")
+    FIXED: ClassVar[tuple[str, ...]] = (*OfSet.FIXED, "num_samples")
 
     #: Standard deviation of the noise.
     sigma = Adjustable()

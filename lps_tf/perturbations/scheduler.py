@@ -193,7 +193,7 @@ class Evaluation:
             batch = self._record(index, wrong, loss)
             open_batches.append(batch)
             tensors = _condition(self._attack.perturbation_set, x), y
-            for row in np.flatnonzero(~wrong):
+            for row in np.flatnonzero(~wrong).tolist():
                 yield tensors, row, _Example(batch, row)
 
     def _predict(self, x: tf.Tensor) -> tf.Tensor:
@@ -215,7 +215,9 @@ class Evaluation:
         """Puts examples into the free slots, as long as there are any."""
         # `rows` says which row of the arriving batch each slot gets. Whole batches are
         # copied at a time, because each copy goes through all tensors.
-        source, rows, begun = None, {}, []
+        source: Any = None
+        rows: dict[int, int] = {}
+        begun: list[int] = []
         while not self._slots or None in self._slots:
             tensors, row, example = next(arrivals, (None, 0, None))
             if tensors is not source:  # those of the batch before are all taken
@@ -253,7 +255,9 @@ class Evaluation:
         dim = self._attack.perturbation_set.latent_dim
         u = np.zeros((len(self._slots), dim), np.float32)
         for slot in slots:
-            u[slot] = self._start(self._slots[slot], dim)
+            example = self._slots[slot]
+            assert example is not None
+            u[slot] = self._start(example, dim)
         fresh = self._attack.begin(tf.constant(u), tf.constant(self._radius()))
         fresh = {name: value.numpy() for name, value in fresh.items()}
         if not self._state:
@@ -306,7 +310,7 @@ class Evaluation:
         self._state = {name: value.numpy().copy() for name, value in state.items()}
         done = self._state["misclassified"] | (self._state["step"] >= self._steps)
         again = []
-        for slot in np.flatnonzero(done):
+        for slot in np.flatnonzero(done).tolist():
             if self._slots[slot] is None:
                 continue
             if self._next_search(slot):

@@ -1,6 +1,6 @@
 """SmoothAdv: an attack on a smoothed classifier, to train its base classifier on."""
 
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 import tensorflow as tf
@@ -58,7 +58,7 @@ class SmoothedPGD(LatentPGD):
         ValueError: If there is no radius, or a number is not positive.
     """
 
-    FIXED = (*LatentPGD.FIXED, "num_samples")
+    FIXED: ClassVar[tuple[str, ...]] = (*LatentPGD.FIXED, "num_samples")
 
     adversarial = False
     objective = staticmethod(_smoothed)

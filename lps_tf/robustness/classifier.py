@@ -14,6 +14,7 @@ from lps_tf.robustness.objectives import (
     PerturbedLoss,
     TrainingObjective,
     WorstLoss,
+    expanded,
     per_example,
     prediction_weights,
 )
@@ -112,8 +113,8 @@ class RobustClassifier(Fixed, CheckedModel):
         }
         self._draws = self.add_weight(name="draws", shape=(2,), **fixed)
         self._epoch = self.add_weight(name="epoch", shape=(), **fixed)
-        self._logits_shape: tuple[int | None, ...] | None = None
-        self._logs: Logs | None = None
+        self._logits_shape: tuple[Any, ...] = ()
+        self._logs = Logs([], None)
 
     # What may be set at any time: each setter has the steps traced again.
 
@@ -230,7 +231,8 @@ class RobustClassifier(Fixed, CheckedModel):
         # make some of its own, on clean images, and it knows no "mean_iou".
         super().compile(optimizer=optimizer, **kwargs)
         # Attacks compile their own loops; around one, Keras's compiled step is slower.
-        self._jit_choice, self.jit_compile = self.jit_compile, False
+        self._jit_choice: bool = kwargs["jit_compile"] is True
+        self.jit_compile = False
         self._example_loss = loss
         metrics = [] if metrics is None else metrics
         metrics = list(metrics) if isinstance(metrics, list | tuple) else [metrics]
@@ -246,7 +248,7 @@ class RobustClassifier(Fixed, CheckedModel):
         return tf.function(self._gradients_of, jit_compile=True, autograph=False)
 
     def _number_of_classes(self) -> int | None:
-        if self._logits_shape is None and self.classifier.built:
+        if not self._logits_shape and self.classifier.built:
             shape = _static_shape(self.classifier)
             if None not in shape:
                 self.build((None, *shape))
@@ -255,7 +257,7 @@ class RobustClassifier(Fixed, CheckedModel):
     @property
     def metrics(self) -> list:
         """Every metric: loss, clean and robust."""
-        return self._logs.all() if self._logs else []
+        return self._logs.all() if self.compiled else []
 
     def get_metrics_result(self) -> dict:
         """Results of the metrics of which something was computed."""
@@ -304,6 +306,7 @@ class RobustClassifier(Fixed, CheckedModel):
             # Zeros where void: no prediction is to be moved away from there.
             labelled = tf.cast(y != checks.VOID, tf.float32)[..., None]
             y = probabilities * labelled
+        assert self.perturbation is not None
         samples = tf.stop_gradient(self.perturbation(self.classifier, x, y, key))
         samples = tf.cast(samples, tf.float32)
         return samples if samples.shape.rank > x.shape.rank else samples[None]
@@ -403,8 +406,7 @@ class RobustClassifier(Fixed, CheckedModel):
         weight = weights_of(weight, y)
         if class_weight:
             own = _class_weights(y, class_weight, self._logits_shape[-1])
-            missing = 0 if weight is None else y.shape.rank - weight.shape.rank
-            weight = own if weight is None else own * weight[(..., *[None] * missing)]
+            weight = own if weight is None else own * expanded(weight, y)
         return x, y, weight
 
     def get_compile_config(self) -> dict:

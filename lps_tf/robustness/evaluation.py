@@ -88,6 +88,7 @@ def evaluate_robustness(
             yield joined([scores, worst(scores)])
 
     def under_attack(batches: Iterator[Batch]) -> Iterator[Scores]:
+        assert attack is not None and radii is not None
         batches, same = itertools.tee(batches)
         results = attack.stream(classifier, batches, radii, ignore_class)
         for (_, result), (_, x, y) in zip(results, same, strict=False):
@@ -116,7 +117,7 @@ def evaluate_robustness(
             measure(part, groups, in_groups, _group_names(part, names))
             _add_mean(table, part)
     if attack is not None:
-        names = [f"attack/{radius:g}" for radius in radii]
+        names = [f"attack/{radius:g}" for radius in radii or ()]
         measure("attack", data.test, under_attack, lambda n: names)
     return RobustnessReport(
         data=data.name,
@@ -143,8 +144,8 @@ def _add_mean(table: dict[str, tuple], part: str) -> None:
     """Adds the mean over the versions of a part, in front of the worst of them."""
     worst_version = table.pop(f"{part}/worst")
     versions = [values for name, values in table.items() if name.startswith(part)]
-    loss, correct, iou = zip(*versions, strict=True)
-    iou = None if None in iou else float(np.mean(iou))
+    loss, correct, ious = zip(*versions, strict=True)
+    iou = None if None in ious else float(np.mean(ious))
     table[f"{part}/mean"] = np.mean(loss, 0), np.mean(correct, 0), iou
     table[f"{part}/worst"] = worst_version
 

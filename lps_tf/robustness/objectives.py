@@ -70,11 +70,13 @@ def prediction_weights(y: tf.Tensor, weight: tf.Tensor | None = None) -> tf.Tens
     inner = list(range(1, y.shape.rank))
     # Every image counts the same, however many of its pixels are labelled.
     share = valid / tf.maximum(tf.reduce_sum(valid, inner, keepdims=True), 1.0)
-    if weight is None:
-        return share
-    # (batch,) -> (batch, 1, 1) for maps.
+    return share if weight is None else share * expanded(weight, y)
+
+
+def expanded(weight: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    """Weights (batch,) with the axes of maps: (batch, 1, 1); others as they are."""
     missing = [1] * (y.shape.rank - weight.shape.rank)
-    return share * tf.reshape(weight, tf.concat([tf.shape(weight), missing], 0))
+    return tf.reshape(weight, tf.concat([tf.shape(weight), missing], 0))
 
 
 def _divergence(p: tf.Tensor, log_p: tf.Tensor, log_q: tf.Tensor) -> tf.Tensor:
@@ -199,7 +201,7 @@ class Mart(Fixed):
     ) -> tf.Tensor:
         """Losses of a batch, (batch,)."""
         p, log_p = tf.nn.softmax(clean), tf.nn.log_softmax(clean)
-        own = tf.one_hot(y, clean.shape[-1])
+        own = tf.one_hot(y, p.shape[-1])
         p_label = tf.reduce_sum(own * p, -1)
 
         def boosted(sample: tf.Tensor) -> tf.Tensor:

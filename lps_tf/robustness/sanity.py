@@ -107,8 +107,8 @@ def sanity_checks(
     radii = sorted({checks.positive("radii", radius) for radius in radii})
     steps = checks.count("steps", steps)
     pset = perturbation_set
-    fixed = {"radius": radii[-1], "seed": seed}
-    pgd = {"steps": steps, "relative_step": 2.5 / steps, **fixed}
+    fixed: dict[str, Any] = {"radius": radii[-1], "seed": seed}
+    pgd: dict[str, Any] = {"steps": steps, "relative_step": 2.5 / steps, **fixed}
     attacks = {
         _RANDOM: RandomSearch(pset, num_samples=steps, **fixed),
         _PGD: LatentPGD(pset, **pgd),

@@ -6,7 +6,7 @@ differ in the rule that moves the latents and in the objective that they raise.
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import tensorflow as tf
 
@@ -35,7 +35,7 @@ class AttackObjective(Protocol):
     def __call__(
         self,
         perturbation_set: LatentSet,
-        classifier: Classifier | None,
+        classifier: Any,
         conditioned: Conditioned,
         y: tf.Tensor,
         parameters: Parameters,
@@ -44,7 +44,8 @@ class AttackObjective(Protocol):
     ) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
         """The value to raise, and (loss, misclassified); all are (batch,).
 
-        The loss is that by which latents are compared.
+        The loss is that by which latents are compared. The classifier is a
+        `Classifier`, or None for objectives that need none.
         """
         ...
 

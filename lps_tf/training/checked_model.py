@@ -225,7 +225,9 @@ class CheckedModel(keras.Model):
         # Callbacks that restore, and checks of labels, need a model that is built.
         if not self.built:
             self.build((None, *data.image_shape))
-        return data.converted(lambda *batch: self.convert(*batch, class_weight))
+        return data.converted(
+            lambda x, y, weight: self.convert(x, y, weight, class_weight)
+        )
 
     def _require_compiled(self, method: str) -> None:
         if not self.compiled:
@@ -275,7 +277,7 @@ def _give_directions(callbacks: list, metrics: list) -> None:
 def _direction(metric: keras.metrics.Metric) -> str | None:
     if type(metric) is keras.metrics.Mean:  # what the models here average: losses
         return "min"
-    return {"up": "max", "down": "min"}.get(getattr(metric, "_direction", None))
+    return {"up": "max", "down": "min"}.get(getattr(metric, "_direction", ""))
 
 
 class _Epochs(keras.callbacks.Callback):
