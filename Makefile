@@ -4,7 +4,7 @@
 # make saved_models  the models of saved_models/, from runs/laptop/ where they are there
 # make test    the tests of every module and of the main job, the lint among them: minutes
 # make test-all  the rest of them, the notebooks among them: half an hour
-# make lint    the lint alone; make format mends what it can
+# make lint    the lint and the types alone; make format mends what it can
 # make docs    the API reference, from the docstrings: runs/api/index.html
 # make bench   speed as ratios to PyTorch and to plain code: runs/bench.json
 # make clean   removes .venv and the results of runs
@@ -63,7 +63,7 @@ docs: .venv/installed
 	$(VENV)/pdoc --docformat google --output-directory runs/api lps_tf lps_tf.experiments
 
 lint: .venv/installed
-	$(VENV)/ruff check . && $(VENV)/ruff format --check .
+	$(VENV)/ruff check . && $(VENV)/ruff format --check . && $(VENV)/mypy
 
 format: .venv/installed
 	$(VENV)/ruff check --fix . ; $(VENV)/ruff format .
