@@ -23,7 +23,7 @@ class Scores(NamedTuple):
         correct: 1 for a correct prediction, else 0; of a segmenter the share of
             labelled pixels that are correct, (versions, batch). NaN of an image that
             is void.
-        confusion: Of a segmenter, how many pixels of each label got each prediction,
+        confusion: Numbers of pixels by label and prediction in a segmenter's maps,
             (versions, batch, label, prediction); else (versions, batch, 0, 0).
     """
 
