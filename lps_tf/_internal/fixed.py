@@ -36,7 +36,7 @@ class Adjustable:
     """
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
+        self._name, self._key = name, f"_{name}"
 
     @overload
     def __get__(self, instance: None, owner: type) -> "Adjustable": ...
@@ -45,12 +45,10 @@ class Adjustable:
     def __get__(self, instance: Any, owner: type) -> Any:
         if instance is None:
             return self
-        with tf.init_scope():
-            return float(self.tensor(instance, self._name).numpy())
+        return instance.__dict__[self._key]  # exactly what was set, not in 32 bits
 
     def __set__(self, instance: Any, value: float) -> None:
-        value = positive(self._name, value)
-        key = f"_{self._name}_variable"
+        value, key = positive(self._name, value), f"{self._key}_variable"
         with tf.init_scope():
             if key in instance.__dict__:
                 instance.__dict__[key].assign(value)
@@ -58,6 +56,7 @@ class Adjustable:
                 instance.__dict__[key] = tf.Variable(
                     value, trainable=False, dtype=tf.float32, name=self._name
                 )
+        instance.__dict__[self._key] = value
 
     @staticmethod
     def tensor(instance: Any, name: str) -> tf.Variable:

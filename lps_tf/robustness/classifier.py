@@ -363,7 +363,7 @@ class RobustClassifier(Fixed, CheckedModel):
 
     def train_step(self, data: tuple) -> dict:
         """Perturbs outside of the tape, then one step of the optimizer."""
-        x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
+        x, y, weight = _tensors(data)
         samples = self._perturbed(x, y, training=True)
         share = prediction_weights(y, weight)
         # The optimizer adds up the replicas, which may differ in size.
@@ -382,7 +382,7 @@ class RobustClassifier(Fixed, CheckedModel):
 
     def test_step(self, data: tuple) -> dict:
         """Clean and perturbed predictions of a batch."""
-        x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
+        x, y, weight = _tensors(data)
         samples = self._perturbed(x, y, training=False)
         share = prediction_weights(y, weight)
         losses, logits = self._forward(x, samples, y, share, training=False)
@@ -429,6 +429,12 @@ class RobustClassifier(Fixed, CheckedModel):
         config = dict(config)
         classifier = keras.saving.deserialize_keras_object(config.pop("classifier"))
         return cls(classifier, **config)
+
+
+def _tensors(data: tuple) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
+    """Images, labels and weights of a step; run eagerly, Keras gives it arrays."""
+    x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
+    return tf.convert_to_tensor(x), tf.convert_to_tensor(y), weight
 
 
 def _static_shape(classifier: keras.Model) -> tuple[int | None, ...]:

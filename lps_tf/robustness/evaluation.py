@@ -2,6 +2,8 @@
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,19 @@ from lps_tf._internal.progress import progress
 from lps_tf._internal.store import Store
 from lps_tf._version import __version__
 from lps_tf.datasets.base import PairData
-from lps_tf.perturbations import LatentAPGD, LatentPGD, RandomSearch
+from lps_tf.perturbations import AttackResult, LatentAPGD, LatentPGD, RandomSearch
 from lps_tf.robustness.report import RobustnessReport, Row
 from lps_tf.robustness.score_cache import Batch, ScoreCache
-from lps_tf.robustness.scores import Scores, attacked, joined, mean_iou, scorer, worst
+from lps_tf.robustness.scores import (
+    Scorer,
+    Scores,
+    attacked,
+    joined,
+    mean_iou,
+    scorer,
+    worst,
+)
+from lps_tf.sets.protocol import LatentSet
 
 
 def evaluate_robustness(
@@ -76,54 +87,95 @@ def evaluate_robustness(
     settings: dict[str, Any] = {}
     if directory is not None:
         settings = _settings(classifier, data, attack, radii, limit, ignore_class)
-    cache = ScoreCache(Store(directory, settings))
-    score = scorer(classifier, data.num_classes, ignore_class)
+    measure = _Measure(
+        score=scorer(classifier, data.num_classes, ignore_class),
+        cache=ScoreCache(Store(directory, settings)),
+        limit=limit,
+        verbose=verbose,
+    )
+    measure.alone("clean", data.test)
+    measure.in_groups("perturbed", data.test_groups, data.perturbations)
+    measure.in_groups("unseen", data.unseen_groups, data.unseen_perturbations)
+    if attack is not None and radii is not None:
+        search = partial(
+            attack.stream, classifier, radii=radii, ignore_class=ignore_class
+        )
+        measure.under_attack(data.test, search, attack.perturbation_set, radii)
+    return RobustnessReport(
+        data=data.name,
+        rows={name: Row.of(*values) for name, values in measure.table.items()},
+        correct={name: correct for name, (_, correct, _) in measure.table.items()},
+    )
 
-    def alone(batches: Iterator[Batch]) -> Iterator[Scores]:
-        return (score([x], y) for _, x, y in batches)
 
-    def in_groups(batches: Iterator[Batch]) -> Iterator[Scores]:
-        for _, x, y in batches:
-            scores = score(tf.unstack(x, axis=1), y)
-            yield joined([scores, worst(scores)])
+@dataclass
+class _Measure:
+    """Scores parts of the data, each into lines of the table.
 
-    def under_attack(batches: Iterator[Batch]) -> Iterator[Scores]:
-        assert attack is not None and radii is not None
-        batches, same = itertools.tee(batches)
-        results = attack.stream(classifier, batches, radii, ignore_class)
-        for (_, result), (_, x, y) in zip(results, same, strict=False):
-            yield attacked(score, attack.perturbation_set, x, y, result)
+    Attributes:
+        score: Scorer of the classifier.
+        cache: What is there of an earlier call.
+        limit: Number of images of each part, None for all.
+        verbose: Whether to show progress.
+        table: Losses (n,), correct predictions (n,) and mean IoU by name.
+    """
 
-    table: dict[str, tuple] = {}  # name: loss (n,), correct (n,) and mean IoU
+    score: Scorer
+    cache: ScoreCache
+    limit: int | None
+    verbose: bool
+    table: dict[str, tuple] = field(default_factory=dict)
 
-    def measure(
+    def alone(self, part: str, dataset: Any) -> None:
+        """Scores images as they are."""
+
+        def work(batches: Iterator[Batch]) -> Iterator[Scores]:
+            return (self.score([x], y) for _, x, y in batches)
+
+        self._add(part, dataset, work, lambda versions: [part])
+
+    def in_groups(self, part: str, groups: Any, names: Sequence[str]) -> None:
+        """Scores each version of images, their mean and the worst; None is left out."""
+        if groups is None:
+            return
+
+        def work(batches: Iterator[Batch]) -> Iterator[Scores]:
+            for _, x, y in batches:
+                scores = self.score(tf.unstack(x, axis=1), y)
+                yield joined([scores, worst(scores)])
+
+        self._add(part, groups, work, _group_names(part, names))
+        _add_mean(self.table, part)
+
+    def under_attack(
+        self,
+        dataset: Any,
+        search: Callable[[Iterator[Batch]], Iterator[tuple[Any, AttackResult]]],
+        perturbation_set: LatentSet,
+        radii: Sequence[float],
+    ) -> None:
+        """Scores what a search has found for images, at each radius."""
+
+        def work(batches: Iterator[Batch]) -> Iterator[Scores]:
+            batches, same = itertools.tee(batches)
+            for (_, result), (_, x, y) in zip(search(batches), same, strict=False):
+                yield attacked(self.score, perturbation_set, x, y, result)
+
+        names = [f"attack/{radius:g}" for radius in radii]
+        self._add("attack", dataset, work, lambda versions: names)
+
+    def _add(
+        self,
         part: str,
         dataset: Any,
         work: Callable[[Iterator[Batch]], Iterator[Scores]],
         names: Callable[[int], list[str]],
     ) -> None:
-        batches = _batches(dataset, limit, part, verbose)
-        scores = joined(cache.complete(part, batches, work), axis=1)
+        batches = _batches(dataset, self.limit, part, self.verbose)
+        scores = joined(self.cache.complete(part, batches, work), axis=1)
         for name, *version in zip(names(len(scores.loss)), *scores, strict=True):
             loss, correct, confusion = version
-            table[name] = loss, correct, mean_iou(confusion.sum(0))
-
-    measure("clean", data.test, alone, lambda n: ["clean"])
-    for part, groups, names in (
-        ("perturbed", data.test_groups, data.perturbations),
-        ("unseen", data.unseen_groups, data.unseen_perturbations),
-    ):
-        if groups is not None:
-            measure(part, groups, in_groups, _group_names(part, names))
-            _add_mean(table, part)
-    if attack is not None:
-        names = [f"attack/{radius:g}" for radius in radii or ()]
-        measure("attack", data.test, under_attack, lambda n: names)
-    return RobustnessReport(
-        data=data.name,
-        rows={name: Row.of(*values) for name, values in table.items()},
-        correct={name: correct for name, (_, correct, _) in table.items()},
-    )
+            self.table[name] = loss, correct, mean_iou(confusion.sum(0))
 
 
 def _group_names(part: str, names: Sequence[str]) -> Callable[[int], list[str]]:

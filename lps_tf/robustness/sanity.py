@@ -213,14 +213,13 @@ def _gradients(
     y: tf.Tensor,
     radius: float,
     seed: int,
-    most: int = 32,
-    step: float = 0.01,
 ) -> Check:
     """Compares gradients with differences, in up to 32 directions at a random latent.
 
     The gradients are the attack's, of float32; the differences are of a loss in
     float64, which goes on falling where that of float32 has become zero.
     """
+    most, step = 32, 0.01
     x, y = x[:most], y[:most]
     conditioned = pset.condition(x)
     dim = conditioned.mean.shape[1]

@@ -29,10 +29,14 @@ def shift(amount):
 
 
 def robust(classifier=None, perturbation=None, compile_options=None, **options):
+    """A compiled model; without a graph, which takes longer to trace than to run."""
     model = lps.RobustClassifier(classifier or linear(), perturbation, **options)
     optimizer = keras.optimizers.SGD(0.1)
-    model.compile(optimizer, **(compile_options or {}))
+    model.compile(optimizer, **{"run_eagerly": True, **(compile_options or {})})
     return model
+
+
+GRAPH = {"run_eagerly": False}
 
 
 def fitted(model, *data, **options):
@@ -129,7 +133,7 @@ CHANGES = {
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_new_value_counts_at_once(name):
     options, change = CHANGES[name]
-    model = robust(linear(), **copy.deepcopy(options))
+    model = robust(linear(), compile_options=GRAPH, **copy.deepcopy(options))
     before = evaluated(model, X, Y, batch_size=12)
     change(model)
     after = evaluated(model, X, Y, batch_size=12)
@@ -144,7 +148,7 @@ def test_a_new_value_counts_at_once(name):
     "name, value", [("clean_fraction", 0.75), ("warmup_epochs", 5)]
 )
 def test_a_new_share_of_clean_images_counts_at_once(name, value):
-    model = robust(linear(), shift(2.0))
+    model = robust(linear(), shift(2.0), GRAPH)
     before = model.train_on_batch(X, Y, return_dict=True)
     setattr(model, name, value)
     after = model.train_on_batch(X, Y, return_dict=True)
@@ -168,7 +172,8 @@ def test_a_callback_changes_the_perturbation_while_training_goes_on():
         def on_epoch_begin(self, epoch, logs=None):
             self.model.perturbation = noting(epoch)
 
-    fitted(robust(perturbation=noting(-1)), X, Y, epochs=3, callbacks=[Change()])
+    model = robust(None, noting(-1), GRAPH)
+    fitted(model, X, Y, epochs=3, callbacks=[Change()])
     assert [amount for amount in dict.fromkeys(seen) if amount >= 0] == [0, 1, 2]
 
 
@@ -645,7 +650,7 @@ def test_any_keras_model_is_trained_and_attacked(make):
     model = make()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        options = {"metrics": ["accuracy"], "jit_compile": True}
+        options = {"metrics": ["accuracy"], "jit_compile": True, **GRAPH}
         found = fitted(robust(model, attack(seed=1), options), X, Y)
         assert found == pytest.approx(expected, rel=1e-4)
         result = attack(seed=1).run(make(), X, Y)

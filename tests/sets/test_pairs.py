@@ -42,6 +42,7 @@ def figures(result):
     return result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MEASUREMENTS)
 def test_arrays_of_doubles_give_what_a_data_set_gives(tiny_set, pair, name):
     measure = MEASUREMENTS[name]

@@ -67,6 +67,7 @@ def test_the_seed_decides_everything(tiny_set, pairs):
     }
 
 
+@pytest.mark.slow
 def test_descent_is_near_a_brute_force_search(tiny_set, pairs, report):
     x, x_perturbed = next(iter(pairs))
     draws = tiny_set.sample(x, 400, radius=2.0, seed=0)
