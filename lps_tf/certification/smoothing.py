@@ -227,6 +227,7 @@ class SmoothedClassifier(Fixed):
             estimate = task.estimate
             assert estimate is not None, "the task is not done"
             radius = estimate.radius
+            # The class was chosen on the first n0 samples, independent of the estimate.
             prediction = np.where(radius > 0, task.counts.argmax(-1), ABSTAIN)
             return prediction, radius, estimate.p_lower, n0 + int(estimate.num_samples)
 
@@ -274,6 +275,7 @@ class SmoothedClassifier(Fixed):
             start = 0
             for batch in batches:
                 end = start + len(batch)
+                # The noise depends on an image's index, not on its batch.
                 numbers = np.arange(start, end) if index is None else index[start:end]
                 _checked_index(numbers, len(batch))
                 for task in self.sampler.run(batch, numbers, self.seed, n0, rule):
@@ -290,6 +292,7 @@ class SmoothedClassifier(Fixed):
 
     def prediction(self, counts: tf.Tensor, alpha: Any) -> tf.Tensor:
         """Predictions for counts (..., classes) of an image, int64; see `predict`."""
+        # The best two of (..., classes), each (..., 2): do they differ beyond chance?
         counts, top_classes = tf.math.top_k(counts, 2)
         p_values = statistics.binomial_test(counts[..., 0], counts[..., 1])
         sure = statistics.reject_by_p(p_values, alpha, self.correction)

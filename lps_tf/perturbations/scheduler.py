@@ -160,6 +160,7 @@ class Evaluation:
         arrivals = self._arrivals(iter(batches), open_batches)
         while True:
             self._fill(arrivals)
+            # In order: a batch that is done waits for those in front of it.
             while open_batches and not open_batches[0].attacked:
                 batch = open_batches.popleft()
                 yield batch.index, batch.result
@@ -193,6 +194,7 @@ class Evaluation:
             batch = self._record(index, wrong, loss)
             open_batches.append(batch)
             tensors = _condition(self._attack.perturbation_set, x), y
+            # Only those that are correct need an attack.
             for row in np.flatnonzero(~wrong).tolist():
                 yield tensors, row, _Example(batch, row)
 
@@ -203,6 +205,7 @@ class Evaluation:
 
     def _record(self, index: np.ndarray, wrong: np.ndarray, loss: np.ndarray) -> _Batch:
         shape = (len(self._radii), len(index))
+        # An image that needs no perturbation is misclassified at every radius.
         dim = self._attack.perturbation_set.latent_dim
         result = AttackResult(
             np.broadcast_to(np.where(wrong, loss, -np.inf), shape).copy(),
@@ -258,6 +261,7 @@ class Evaluation:
             example = self._slots[slot]
             assert example is not None
             u[slot] = self._start(example, dim)
+        # The state of all slots, (slots, ...), of which only those that begin are taken.
         fresh = self._attack.begin(tf.constant(u), tf.constant(self._radius()))
         fresh = {name: value.numpy() for name, value in fresh.items()}
         if not self._state:
