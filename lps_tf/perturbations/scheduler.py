@@ -261,7 +261,7 @@ class Evaluation:
             example = self._slots[slot]
             assert example is not None
             u[slot] = self._start(example, dim)
-        # The state of all slots, (slots, ...), of which only those that begin are taken.
+        # The state of all slots, (slots, ...); only those that begin take theirs.
         fresh = self._attack.begin(tf.constant(u), tf.constant(self._radius()))
         fresh = {name: value.numpy() for name, value in fresh.items()}
         if not self._state:
