@@ -12,6 +12,31 @@ import tensorflow as tf
 _tried: "weakref.WeakKeyDictionary[Any, bool]" = weakref.WeakKeyDictionary()
 
 
+_Owned = dict[tuple[Callable, bool], Callable]
+# Graphs of functions by the model that they are for.
+_graphs: "weakref.WeakKeyDictionary[Any, _Owned]" = weakref.WeakKeyDictionary()
+
+
+def graph_of(function: Callable, model: Any, jit_compile: bool = False) -> Callable:
+    """The `tf.function` of a function that is one model's own.
+
+    Of a function that all models share, the graphs of those that are gone would stay.
+
+    Args:
+        function: Takes the model among its arguments; a function of a module, so that
+            the next call finds the same graphs.
+        model: Model whose graphs go with it.
+        jit_compile: Whether XLA compiles it.
+    """
+    owned = _graphs.setdefault(model, {})
+    key = (function, jit_compile)
+    if key not in owned:
+        owned[key] = tf.function(
+            function, jit_compile=jit_compile, autograph=False, reduce_retracing=True
+        )
+    return owned[key]
+
+
 def can_compile(model: Any, function: Callable, *inputs: tf.TensorSpec) -> bool:
     """Whether XLA compiles a function of a model and its gradient; warns if not.
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import tensorflow as tf
 
-from lps_tf._internal import checks, outputs
+from lps_tf._internal import checks, outputs, xla
 from lps_tf._internal.outputs import Classifier
 from lps_tf.perturbations.losses import Loss, all_wrong, cross_entropy, over_image
 from lps_tf.sets.protocol import Conditioned, LatentSet
@@ -193,15 +193,15 @@ class Evaluation:
             loss = over_image(cross_entropy(logits, y)).numpy()[:rows]
             batch = self._record(index, wrong, loss)
             open_batches.append(batch)
-            tensors = _condition(self._attack.perturbation_set, x), y
+            pset = self._attack.perturbation_set
+            tensors = xla.graph_of(_condition, pset)(pset, x), y
             # Only those that are correct need an attack.
             for row in np.flatnonzero(~wrong).tolist():
                 yield tensors, row, _Example(batch, row)
 
     def _predict(self, x: tf.Tensor) -> tf.Tensor:
-        if outputs.compiles(self._classifier, tuple(x.shape[1:])):
-            return _compiled_logits(self._classifier, x)
-        return _logits(self._classifier, x)
+        can = outputs.compiles(self._classifier, tuple(x.shape[1:]))
+        return xla.graph_of(outputs.logits, self._classifier, can)(self._classifier, x)
 
     def _record(self, index: np.ndarray, wrong: np.ndarray, loss: np.ndarray) -> _Batch:
         shape = (len(self._radii), len(index))
@@ -296,12 +296,14 @@ class Evaluation:
         busy = sum(example is not None for example in self._slots)
         number = len(attack.losses)
         loss_index = [e.search % number if e else 0 for e in self._slots]
+        conditioned, y = self._tensors
         state = search(
             attack.rule,
             attack.objective,
             attack.perturbation_set,
             self._classifier,
-            *self._tensors,
+            conditioned,
+            y,
             {
                 "radius": tf.constant(self._radius()),
                 "loss_index": tf.constant(loss_index),
@@ -350,12 +352,5 @@ class Evaluation:
         return True
 
 
-_logits = tf.function(outputs.logits, autograph=False, reduce_retracing=True)
-_compiled_logits = tf.function(
-    outputs.logits, jit_compile=True, autograph=False, reduce_retracing=True
-)
-
-
-@tf.function(autograph=False, reduce_retracing=True)
 def _condition(perturbation_set: LatentSet, x: tf.Tensor) -> Conditioned:
     return perturbation_set.condition(x)

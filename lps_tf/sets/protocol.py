@@ -85,11 +85,10 @@ def decode_compiled(
     """
     if tf.distribute.has_strategy() or not set_compiles(perturbation_set, conditioned):
         return perturbation_set.decode(conditioned, u)
-    return _decode(perturbation_set, conditioned, u)
+    decode = xla.graph_of(_decode, perturbation_set, jit_compile=True)
+    return decode(perturbation_set, conditioned, u)
 
 
-# One function for all sets: it is traced once for each.
-@tf.function(jit_compile=True, autograph=False, reduce_retracing=True)
 def _decode(
     perturbation_set: LatentSet, conditioned: Conditioned, u: tf.Tensor
 ) -> tf.Tensor:

@@ -9,7 +9,7 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 
 from lps_tf import plots
-from lps_tf._internal import checks
+from lps_tf._internal import checks, xla
 from lps_tf._internal.outputs import Classifier
 from lps_tf._internal.progress import progress
 from lps_tf._internal.report import Report
@@ -167,7 +167,8 @@ def evaluate(
         if not results:
             examples = _different(x, x_perturbed)
         key = tf.constant([seed, i])
-        results.append(_measure(pset, num_samples, numbers, x, x_perturbed, key))
+        measure = xla.graph_of(_measure, pset)
+        results.append(measure(pset, num_samples, numbers, x, x_perturbed, key))
     total = tf.nest.map_structure(lambda *parts: np.concatenate(parts), *results)
     mean = {k: float(v.mean()) for k, v in {**total["elbo"], **total["mse"]}.items()}
     bce = {name: float(v.mean()) for name, v in total["bce"].items()}
@@ -183,7 +184,6 @@ def evaluate(
 
 
 # Traced once for a set, and for every radius, step and seed.
-@tf.function(autograph=False, reduce_retracing=True)
 def _measure(
     pset: PerturbationSet,
     num_samples: int,

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
-from lps_tf._internal import outputs
+from lps_tf._internal import outputs, xla
 from lps_tf._internal.outputs import Classifier
 from lps_tf.sets import latent
 from lps_tf.sets.protocol import (
@@ -74,12 +74,6 @@ def gradient_step(
     return {"u": latent.project(state["u"] + step * direction, radius)}
 
 
-# Both functions are traced once for a set, a classifier and a rule, and serve every
-# radius, number of steps and seed. One step at a time compiles fastest; XLA would run
-# the loop itself slower. Distribution strategies do without XLA.
-
-
-@tf.function(autograph=False, reduce_retracing=True)
 def search(
     rule: UpdateRule | None,
     objective: AttackObjective,
@@ -93,6 +87,9 @@ def search(
     state: State,
 ) -> State:
     """Steps until enough examples are done: misclassified, or at their last step.
+
+    It is traced once for a set, a classifier and a rule, and serves every radius,
+    number of steps and seed. The graph goes with the classifier, or else with the set.
 
     Args:
         rule: How latents move.
@@ -109,18 +106,37 @@ def search(
     Returns:
         The state after it.
     """
-    compiled = not tf.distribute.has_strategy() and _compiles(
-        perturbation_set, classifier, conditioned
-    )
-    advance = _compiled_step if compiled else _step
+    owner = perturbation_set if classifier is None else classifier
+    models, images = (perturbation_set, classifier), (conditioned, y)
+    loop = xla.graph_of(_loop, owner)
+    return loop(rule, objective, *models, *images, parameters, steps, enough, state)
+
+
+def _loop(
+    rule: UpdateRule | None,
+    objective: AttackObjective,
+    perturbation_set: LatentSet,
+    classifier: Classifier | None,
+    conditioned: Conditioned,
+    y: tf.Tensor,
+    parameters: Parameters,
+    steps: tf.Tensor,
+    enough: tf.Tensor,
+    state: State,
+) -> State:
+    models, images = (perturbation_set, classifier), (conditioned, y)
+    advance: Callable[..., State] = _step
+    # One step at a time compiles fastest; XLA would run the loop itself slower.
+    # Distribution strategies do without XLA.
+    if not tf.distribute.has_strategy() and _compiles(*models, conditioned):
+        owner = perturbation_set if classifier is None else classifier
+        advance = xla.graph_of(_step, owner, jit_compile=True)
 
     def go_on(state: State) -> tf.Tensor:
         done = state["misclassified"] | (state["step"] >= steps)
         return tf.reduce_sum(tf.cast(done, tf.int32)) < enough
 
     def go(state: State) -> tuple[State]:
-        models = (perturbation_set, classifier)
-        images = (conditioned, y)
         return (advance(rule, objective, *models, *images, parameters, steps, state),)
 
     return tf.while_loop(go_on, go, (state,))[0]
@@ -158,11 +174,6 @@ def _step(
         name: latent.where(active, changed[name], before) if name in changed else before
         for name, before in state.items()
     }
-
-
-_compiled_step = tf.function(
-    _step, jit_compile=True, autograph=False, reduce_retracing=True
-)
 
 
 def _compiles(
