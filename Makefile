@@ -50,8 +50,9 @@ test: .venv/installed
 
 # What XLA has compiled stays in a process for good. In three parts, one after the
 # other, none of them comes to hold 4 GB.
-RUNS := tests/experiments $(wildcard tests/test_*.py)
-LARGE := $(addprefix tests/,benchmarks contracts corruptions datasets networks)
+PAPER := tests/experiments/test_at_paper_scale.py
+RUNS := $(filter-out $(PAPER),$(wildcard tests/experiments/test_*.py tests/test_*.py))
+LARGE := $(PAPER) $(addprefix tests/,benchmarks contracts corruptions datasets networks)
 REST := tests $(addprefix --ignore=,$(RUNS) $(LARGE))
 
 test-all: .venv/installed
