@@ -657,7 +657,7 @@ def test_any_keras_model_is_trained_and_attacked(make):
     np.testing.assert_allclose(result.loss, known.loss, rtol=1e-4)
     told = [w for w in caught if "XLA cannot compile" in str(w.message)]
     assert len(told) == (2 if make is NoXla else 0)  # one for each model
-    built = make()
+    built = Subclassed()
     built(X)
     fitted(robust(built, compile_options={"metrics": ["accuracy"]}), X, Y)
 
