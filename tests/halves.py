@@ -89,15 +89,16 @@ def _draw(distribution, seed):
 class _NoiseOfHalves(lps.PerturbationSet):
     """Draws for each half what its replica would."""
 
-    def elbo_terms(self, x, x_perturbed, training=False):
+    def elbo_terms(self, x, x_perturbed, training=False, weight=None):
         with mock.patch.object(latent, "draw", _draw):
-            return super().elbo_terms(x, x_perturbed, training)
+            return super().elbo_terms(x, x_perturbed, training, weight)
 
 
 class _Halves(lps.PerturbationSet):
     """Treats each half as its replica would, batch norm included."""
 
-    def elbo_terms(self, x, x_perturbed, training=False):
+    def elbo_terms(self, x, x_perturbed, training=False, weight=None):
+        assert weight is None
         self._draws.assign_add(1)
         terms = []
         for self.replica, half in _halves(x):
@@ -130,21 +131,22 @@ def _set(case, alone):
 class HalvesOf:
     """Does to each half of a batch what a perturbation does on a replica."""
 
+    num_samples = 1
+
     def __init__(self, perturbation, clean_fraction):
         self.perturbation = perturbation
         self.adversarial = perturbation.adversarial
         self.clean_fraction = clean_fraction
 
-    def __call__(self, classifier, x, y, seed):
+    def __call__(self, classifier, x, y, key=None):
         parts = []
         for replica, half in _halves(x):
-            key = latent.fold_in(seed, replica)
+            own = latent.fold_in(key, replica)
             images, labels = x[half], y[half]
             share = self.clean_fraction * tf.cast(tf.shape(images)[0], tf.float32)
             clean = tf.cast(share, tf.int32)
-            perturbed = self.perturbation(
-                classifier, images[clean:], labels[clean:], seed=key
-            )
+            rest = images[clean:], labels[clean:]
+            perturbed = self.perturbation(classifier, *rest, own)
             parts += [images[:clean], perturbed]
         return tf.concat(parts, 0)
 
