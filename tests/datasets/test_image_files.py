@@ -248,8 +248,9 @@ def test_only_paths_are_held(tmp_path, capsys):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert file.stat().st_size > 30_000
-    # Beyond the paths, room for what TensorFlow needs to trace the pipelines.
-    assert peak / 2002 < 2000
+    # Beyond the paths, room for what TensorFlow needs to trace the pipelines, which on
+    # Python 3.13 is more.
+    assert peak / 2002 < 4000
     assert "checking images" in capsys.readouterr().out
 
 
