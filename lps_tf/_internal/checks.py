@@ -227,15 +227,30 @@ def labels_like(value: Any, logits_shape: Any, ignore_class: int | None = None) 
         ValueError: If the labels do not suit logits of this shape.
     """
     value = value if tf.is_tensor(value) else np.asarray(value)
-    given = tuple(value.shape)
-    *shape, num_classes = tuple(logits_shape)
+    given, num_classes = tuple(value.shape), logits_shape[-1]
     # (batch, 1) is a label each, and so is (batch, classes) if it is one-hot.
-    wrong = len(given) == len(shape) + 1 and given[-1] not in (1, num_classes, None)
-    value = value if wrong else classes(value)
-    if wrong or not tf.TensorShape(shape[1:]).is_compatible_with(value.shape[1:]):
-        raise ValueError(
-            f"The classifier predicts classes of shape {('batch', *shape[1:])}, so "
-            "labels must be integers of this shape, or one-hot with the "
-            f"{num_classes} classes last. Received: labels of shape {given}"
-        )
+    extra = len(given) == len(logits_shape)
+    if not extra or given[-1] in (1, num_classes, None):
+        value = classes(value)
+    suit(value.shape, logits_shape, given)
     return labels(value, num_classes, ignore_class)
+
+
+def suit(shape: Any, logits_shape: Any, given: Any = None) -> None:
+    """Raises ValueError unless labels of a shape suit logits of a shape.
+
+    Args:
+        shape: Shape of labels, (batch, ...).
+        logits_shape: Shape of logits, (batch, ..., classes).
+        given: Shape of the labels as the user gave them, for the message.
+    """
+    *inner, num_classes = tuple(logits_shape)[1:]
+    if tf.TensorShape(inner).is_compatible_with(shape[1:]):
+        return
+    raise ValueError(
+        f"The classifier predicts classes of shape {('batch', *inner)}, so labels must "
+        f"be integers of this shape, or one-hot with the {num_classes} classes last. "
+        f"Received: labels of shape {tuple(shape) if given is None else given}. A "
+        "classifier of (batch, 1, 1, classes) is none of pixels: wrap it as "
+        "`keras.Sequential([model, keras.layers.Flatten()])`."
+    )

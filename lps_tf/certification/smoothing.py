@@ -194,8 +194,8 @@ class SmoothedClassifier(Fixed):
         * `target_radius=r`, yes or no: is the class certain up to r? It stops as soon
           as it is, or most likely will not be, and at n. The radius is r or 0.
         * `share=s`: radii again, but it stops as soon as samples up to n would, at the
-          rate of successes so far, add less than this share of the radius (a
-          segmenter: of the sum of its radii).
+          rate of successes so far, add less than this share of the radius. For a
+          segmenter, the sum of its radii counts.
 
         The latter two rest on `statistics.log_evidence`, which holds at any stopping
         time.

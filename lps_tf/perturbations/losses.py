@@ -5,7 +5,7 @@ from functools import cache
 
 import tensorflow as tf
 
-from lps_tf._internal import outputs
+from lps_tf._internal import checks, outputs
 from lps_tf._internal.checks import VOID
 from lps_tf._internal.outputs import Classifier
 from lps_tf.sets.protocol import Conditioned, LatentSet
@@ -28,6 +28,7 @@ def cross_entropy(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     """
     if is_soft(y):
         return tf.nn.softmax_cross_entropy_with_logits(y, logits)
+    checks.suit(y.shape, logits.shape)
     values = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.maximum(y, 0), logits)
     return tf.where(y == VOID, tf.zeros_like(values), values)
 

@@ -176,7 +176,7 @@ def checkpoints(steps: int) -> tuple[list[int], list[int]]:
 
 
 class RandomSearch(LatentAttack):
-    """The worst of random latents: what an attack that is worth its name must beat.
+    """The worst of random latents: what any attack must at least find.
 
     Args:
         perturbation_set: Set to search; calibrated, unless `radius` is given.

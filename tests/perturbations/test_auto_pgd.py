@@ -128,7 +128,7 @@ def test_the_rule_is_algorithm_1(name):
 
 
 def maximise(attack, objective, starts, radius):
-    """The best latents of one search of an objective that is never beaten."""
+    """The best latents of one search of an objective that is never misclassified."""
 
     def never(pset, classifier, conditioned, y, numbers, u):
         value = objective(u)
@@ -213,13 +213,13 @@ def test_certain_classifiers_do_not_hide_their_gradients_from_the_ratio(case):
     def certain(x, training=False):
         return 1e4 * classifier(x)
 
-    def beaten(attack, classifier):
+    def misclassified(attack, classifier):
         return attack.run(classifier, x, y).success.mean()
 
     auto = lps.LatentAPGD(pset, radius=1.0, steps=20)
     pgd = lps.LatentPGD(pset, radius=1.0, steps=20)
-    assert abs(beaten(auto, certain) - beaten(auto, classifier)) < 0.05
-    assert beaten(pgd, certain) < 0.8 * beaten(auto, certain)
+    assert abs(misclassified(auto, certain) - misclassified(auto, classifier)) < 0.05
+    assert misclassified(pgd, certain) < 0.8 * misclassified(auto, certain)
     # In training too.
     found = classifier(auto(certain, x, y)).numpy().argmax(1) != y
-    assert abs(found.mean() - beaten(auto, classifier)) < 0.05
+    assert abs(found.mean() - misclassified(auto, classifier)) < 0.05

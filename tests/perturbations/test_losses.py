@@ -1,4 +1,4 @@
-"""What attacks ascend, and when an example counts as beaten."""
+"""What attacks ascend, and when an example counts as misclassified."""
 
 import numpy as np
 import pytest
@@ -117,11 +117,11 @@ def test_an_example_counts_whole():
     found = losses.over_image(tf.constant(values))
     np.testing.assert_allclose(found, values.sum((1, 2)), rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(losses.over_image(found), found)
-    # A segmenter is beaten where every pixel is wrong, not where one is.
+    # A segmenter is misclassified where every pixel is wrong, not where one is.
     wrong = logits.argmax(-1) != y
-    beaten = all_wrong(tf.constant(logits), tf.constant(y)).numpy()
-    np.testing.assert_array_equal(beaten, wrong.all((1, 2)))
-    assert beaten.any() and (wrong.any((1, 2)) & ~beaten).any()
+    misclassified = all_wrong(tf.constant(logits), tf.constant(y)).numpy()
+    np.testing.assert_array_equal(misclassified, wrong.all((1, 2)))
+    assert misclassified.any() and (wrong.any((1, 2)) & ~misclassified).any()
     pixel = all_wrong(tf.constant(logits[:, 0, 0]), tf.constant(y[:, 0, 0]))
     np.testing.assert_array_equal(pixel, wrong[:, 0, 0])
     assert not all_wrong(tf.constant(logits), tf.nn.softmax(-logits)).numpy().any()

@@ -70,7 +70,7 @@ def test_latents_are_those_of_one_example_at_a_time(pset, classifier, x, y):
     radius, steps = 1.5, 7
     u = find(lps.LatentPGD(pset, radius=radius, steps=steps), classifier, x, y)
     first = starts(pset, classifier, x, y, radius).astype(np.float64)
-    beaten = 0
+    misclassified = 0
     for row, example in enumerate(zip(x, y, strict=True)):
         points = []
 
@@ -80,10 +80,10 @@ def test_latents_are_those_of_one_example_at_a_time(pset, classifier, x, y):
 
         look = reference.Look(evaluate)
         reference.pgd(look, first[row], radius, steps, 0.2)
-        # Where the steps led, or where it stopped because it was beaten.
+        # Where the steps led, or where it stopped because it was misclassified.
         np.testing.assert_allclose(u[row], points[-1], atol=1e-3)
-        beaten += look.wrong
-    assert 0.2 < beaten / len(x) < 0.8
+        misclassified += look.wrong
+    assert 0.2 < misclassified / len(x) < 0.8
 
 
 def test_attack_raises_the_loss_of_right_answers(pset, classifier, x):
@@ -97,15 +97,15 @@ def test_attack_raises_the_loss_of_right_answers(pset, classifier, x):
 def test_attack_beats_random_search_of_the_same_size(pset, classifier, x, y):
     attack = lps.LatentPGD(pset, radius=1.0, steps=30, relative_step=0.1)
     perturbed = attack(classifier, x, y, SEED)
-    beaten = answers(classifier, perturbed) != y
+    misclassified = answers(classifier, perturbed) != y
     draws = [pset.sample(x, radius=1.0, seed=i) for i in range(30)]
     random = np.max([losses(classifier, draw, y) for draw in draws], 0)
     fooled = np.array([answers(classifier, draw) != y for draw in draws])
     # A wrong answer is the end of an attack, whatever its loss.
-    stronger = beaten | (losses(classifier, perturbed, y) >= random - 1e-3)
+    stronger = misclassified | (losses(classifier, perturbed, y) >= random - 1e-3)
     assert stronger.mean() >= 0.9  # a few are at a local maximum
-    assert beaten.sum() >= fooled.any(0).sum()
-    assert beaten.mean() > 1.5 * fooled.mean()
+    assert misclassified.sum() >= fooled.any(0).sum()
+    assert misclassified.mean() > 1.5 * fooled.mean()
 
 
 def test_misclassified_examples_do_not_move(pset, classifier, x):
@@ -302,8 +302,8 @@ def test_probabilities_instead_of_labels_are_moved_away_from(pset, classifier, x
         hard = attack(classifier, x, y, SEED)
         random = [divergence(pset.sample(x, radius=1.0, seed=i)) for i in range(20)]
         assert (divergence(soft) > np.max(random, 0) - 1e-3).mean() > 0.8
-        beaten = answers(classifier, hard) != y
-        assert (divergence(soft) > divergence(hard) + 1e-3)[beaten].mean() > 0.7
+        misclassified = answers(classifier, hard) != y
+        assert (divergence(soft) > divergence(hard) + 1e-3)[misclassified].mean() > 0.7
 
 
 # Draws of a call.

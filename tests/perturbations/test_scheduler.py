@@ -104,7 +104,7 @@ def assert_same(result, expected, u_tolerance=2e-4):
     loss, success, u, *_ = expected
     np.testing.assert_array_equal(result.success, success)
     np.testing.assert_allclose(result.loss, loss, rtol=1e-3, atol=1e-4)
-    # Of a beaten example the path is short, and so are errors of rounding.
+    # Of a misclassified example the path is short, and so are errors of rounding.
     np.testing.assert_allclose(result.u[success], u[success], atol=u_tolerance)
 
 
@@ -151,7 +151,7 @@ def test_starts_depend_on_the_seed_and_the_number_of_an_example(pset, classifier
     assert len(np.unique(np.concatenate([u, other]), axis=0)) == 8
 
 
-def test_a_radius_costs_no_more_than_what_is_beaten_there(pset, classifier, data):
+def test_a_radius_costs_no_more_than_its_errors(pset, classifier, data):
     index, x, y = data
     attack = pgd(pset)
     together = attack.run(classifier, x, y, RADII, index, batch_size=8)
@@ -163,7 +163,7 @@ def test_a_radius_costs_no_more_than_what_is_beaten_there(pset, classifier, data
         together.loss[~success], loss[~success], rtol=1e-4, atol=1e-5
     )
     assert (np.diff(together.loss, axis=0) >= 0).all()
-    # Who is beaten in a small ball has the same latents in all larger ones.
+    # An example misclassified in a small ball has the same latents in all larger ones.
     early = together.success[0]
     np.testing.assert_array_equal(together.u[2][early], together.u[0][early])
     # Without radii, the attack's own is the only one.
@@ -193,7 +193,7 @@ def cost(monkeypatch):
     return Cost
 
 
-def test_beaten_examples_cost_nothing(pset, classifier, data, cost):
+def test_misclassified_examples_cost_nothing(pset, classifier, data, cost):
     # Ten times the images, of which three in four are misclassified as they are.
     index, x, y = (np.concatenate([part] * 10) for part in data)
     right = classifier(x).numpy().argmax(1)
@@ -303,7 +303,7 @@ def same_as_a_plain_graph(attack, runs, search, classifier, x, y, radii):
     assert_same(attack.run(classifier, x, y, radii), expected, 2e-2)
 
 
-def test_segmenters_are_beaten_when_every_pixel_is_wrong(pset, data):
+def test_segmenters_are_misclassified_when_every_pixel_is_wrong(pset, data):
     def segment(x, training=False):
         mean = tf.nn.avg_pool2d(x, 2, 1, "SAME")
         return tf.concat([4 * x - 2, 2 - 4 * mean, 0 * x - 3], -1)

@@ -55,7 +55,7 @@ def test_smoothed_attack_ascends_on_the_mean_probability():
         p = np.exp(logits - logits.max(-1, keepdims=True))
         return (p / p.sum(-1, keepdims=True)).mean(0)
 
-    beaten = 0
+    misclassified = 0
     for row, found in enumerate((views(radius) - noise)[0]):
         u = first[row]
         for _ in range(steps):
@@ -69,7 +69,7 @@ def test_smoothed_attack_ascends_on_the_mean_probability():
             ]
             step = 0.2 * radius * reference.unit(np.array(gradient))
             u = reference.project(u + step, radius)
-        beaten += wrong
+        misclassified += wrong
         np.testing.assert_allclose(found, u, atol=1e-3)
-    assert 0 < beaten < rows
+    assert 0 < misclassified < rows
     np.testing.assert_allclose(*(views(radius) - noise), atol=1e-5)

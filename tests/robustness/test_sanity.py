@@ -162,18 +162,19 @@ def test_an_attack_that_reports_what_is_not_true_is_found(pset, case, monkeypatc
     assert report.failed == [TRUE]
 
 
-def fake_attacks(monkeypatch, wrong, beaten):
+def fake_attacks(monkeypatch, wrong, misclassified):
     """Attacks of which each beats a given number of images, and those in `wrong`.
 
-    `beaten` says how many by name and radius, or for all radii by name.
+    `misclassified` says how many by name and radius, or for all radii by name.
     """
 
     def fake(name):
         def attack(pset, steps=STEPS, restarts=1, **kwargs):
             longer = " longer" if steps > STEPS else " restarts" if restarts > 1 else ""
+            which = name + longer
 
             def go(classifier, x, y, radii=(1.0,), ignore_class=None):
-                count = beaten.get((name + longer, radii[0]), beaten[name + longer])
+                count = misclassified.get((which, radii[0]), misclassified[which])
                 success = (np.arange(len(x)) < count) | wrong
                 u = np.zeros((1, len(x), DIM), np.float32)
                 return lps.AttackResult(np.ones((1, len(x))), success[None], u)
@@ -197,8 +198,8 @@ def faked(pset, case, monkeypatch):
     wrong = np.asarray(classifier(x)).argmax(1) != y
     names = {name for pair in ORDERS.values() for name in pair}
 
-    def failed(beaten):
-        fake_attacks(monkeypatch, wrong, {**dict.fromkeys(names, 40), **beaten})
+    def failed(misclassified):
+        fake_attacks(monkeypatch, wrong, {**dict.fromkeys(names, 40), **misclassified})
         return {*run(pset, x, y, classifier).failed} - {GRADIENTS, RISES, TRUE}
 
     return failed

@@ -672,14 +672,16 @@ def outputs_of(kind):
     x = keras.Input(SIZE)
     flat = keras.layers.Flatten()(x)
     one, two = keras.layers.Dense(3)(flat), keras.layers.Dense(3)(flat)
-    if kind == "maps of one pixel":
+    if kind == "a row":
         return keras.Model(x, keras.layers.Reshape((1, 3))(one)), "must give logits"
+    if kind == "a map of one pixel":
+        return keras.Model(x, keras.layers.Reshape((1, 1, 3))(one)), "wrap it as"
     if kind == "dict":
         return keras.Model(x, {"a": one, "b": two}), "must have one output"
     return keras.Model(x, [one, two]), "must have one output"
 
 
-@pytest.mark.parametrize("kind", ["list", "dict", "maps of one pixel"])
+@pytest.mark.parametrize("kind", ["list", "dict", "a row", "a map of one pixel"])
 def test_one_message_for_outputs_that_are_no_logits(kind):
     model, message = outputs_of(kind)
     for use in (
