@@ -11,19 +11,14 @@ from lps_tf._internal import checks, inputs, outputs
 from lps_tf._internal.fixed import Fixed
 from lps_tf._internal.progress import progress
 from lps_tf.certification import statistics
-from lps_tf.certification.sampler import (
-    ESTIMATION,
-    SELECTION,
-    CertificationTask,
-    NoiseSampler,
-    Source,
-)
+from lps_tf.certification.sampler import NoiseSampler, Source
 from lps_tf.certification.stopping import (
     FixedSamples,
     RelativeGain,
     StoppingRule,
     TargetRadius,
 )
+from lps_tf.certification.task import ESTIMATION, SELECTION, CertificationTask
 from lps_tf.sets.protocol import Conditioned, LatentSet
 
 ABSTAIN = -1

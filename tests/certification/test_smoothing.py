@@ -7,13 +7,9 @@ import tensorflow as tf
 from scipy.stats import beta, norm
 
 import lps_tf as lps
-from lps_tf.certification.sampler import (
-    CertificationTask,
-    NoiseSampler,
-    advance_compiled,
-    block_noise,
-)
+from lps_tf.certification.sampler import NoiseSampler, block_noise
 from lps_tf.certification.stopping import STEP, FixedSamples
+from lps_tf.certification.task import CertificationTask, advance_compiled
 
 
 def smoothed(pset, classifier, sigma=1.0, **arguments):
