@@ -23,6 +23,7 @@ from lps_tf.sets.protocol import (
 from lps_tf.sets.search import (
     AttackObjective,
     Parameters,
+    Problem,
     State,
     UpdateRule,
     initial,
@@ -134,23 +135,23 @@ class LatentAttack(OfSet):
             u = latent.sample_uniform_radius(
                 (rows, dim), largest, latent.fold_in(key, number)
             )
-            state = search(
+            numbers = {
+                "radius": radius,
+                "loss_index": tf.fill((rows,), number % len(self.losses)),
+                **self.parameters(),
+                **(parameters or {}),
+            }
+            problem = Problem(
                 self.rule,
                 self.objective,
                 self.perturbation_set,
                 classifier,
                 conditioned,
                 y,
-                {
-                    "radius": radius,
-                    "loss_index": tf.fill((rows,), number % len(self.losses)),
-                    **self.parameters(),
-                    **(parameters or {}),
-                },
+                numbers,
                 tf.constant(max(1, self.steps)),
-                rows,
-                self.begin(u, radius),
             )
+            state = search(problem, rows, self.begin(u, radius))
             result = _worse(result, state) if result else state
         return tf.stop_gradient(self.chosen(result))
 

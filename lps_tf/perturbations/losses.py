@@ -7,9 +7,7 @@ import tensorflow as tf
 
 from lps_tf._internal import checks, outputs
 from lps_tf._internal.checks import VOID
-from lps_tf._internal.outputs import Classifier
-from lps_tf.sets.protocol import Conditioned, LatentSet
-from lps_tf.sets.search import AttackObjective, Parameters
+from lps_tf.sets.search import AttackObjective, Problem
 
 #: (logits, labels) -> one value for each prediction.
 Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -84,18 +82,14 @@ def predictions(losses: tuple[Loss, ...]) -> AttackObjective:
     """
 
     def objective(
-        perturbation_set: LatentSet,
-        classifier: Classifier,
-        conditioned: Conditioned,
-        y: tf.Tensor,
-        parameters: Parameters,
-        u: tf.Tensor,
+        problem: Problem, u: tf.Tensor
     ) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
-        logits = outputs.logits(classifier, perturbation_set.decode(conditioned, u))
+        images = problem.perturbation_set.decode(problem.conditioned, u)
+        logits, y = outputs.logits(problem.classifier, images), problem.y
         values = [over_image(loss(logits, y)) for loss in losses]
         value = values[0]
         for index, other in enumerate(values[1:], 1):
-            value = tf.where(parameters["loss_index"] == index, other, value)
+            value = tf.where(problem.parameters["loss_index"] == index, other, value)
         return value, (values[0], all_wrong(logits, y))
 
     return objective

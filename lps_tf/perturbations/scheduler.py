@@ -13,7 +13,14 @@ from lps_tf._internal import checks, outputs, xla
 from lps_tf._internal.outputs import Classifier
 from lps_tf.perturbations.losses import Loss, all_wrong, cross_entropy, over_image
 from lps_tf.sets.protocol import Conditioned, LatentSet
-from lps_tf.sets.search import AttackObjective, Parameters, State, UpdateRule, search
+from lps_tf.sets.search import (
+    AttackObjective,
+    Parameters,
+    Problem,
+    State,
+    UpdateRule,
+    search,
+)
 
 
 class AttackResult(NamedTuple):
@@ -297,7 +304,7 @@ class Evaluation:
         number = len(attack.losses)
         loss_index = [e.search % number if e else 0 for e in self._slots]
         conditioned, y = self._tensors
-        state = search(
+        problem = Problem(
             attack.rule,
             attack.objective,
             attack.perturbation_set,
@@ -310,6 +317,9 @@ class Evaluation:
                 **self._fixed,
             },
             tf.constant(self._steps),
+        )
+        state = search(
+            problem,
             tf.constant(slots - busy + max(1, busy // 8)),
             {name: tf.constant(value) for name, value in self._state.items()},
         )

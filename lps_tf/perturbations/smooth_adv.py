@@ -13,24 +13,20 @@ from lps_tf.perturbations.losses import all_wrong, cross_entropy, over_image
 from lps_tf.perturbations.pgd import LatentPGD
 from lps_tf.perturbations.sampling import noises
 from lps_tf.sets import latent
-from lps_tf.sets.protocol import Conditioned, LatentSet, decode_compiled
-from lps_tf.sets.search import Parameters
+from lps_tf.sets.protocol import LatentSet, decode_compiled
+from lps_tf.sets.search import Problem
 
 
 def _smoothed(
-    perturbation_set: LatentSet,
-    classifier: Classifier,
-    conditioned: Conditioned,
-    y: tf.Tensor,
-    parameters: Parameters,
-    u: tf.Tensor,
+    problem: Problem, u: tf.Tensor
 ) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
+    decode, y = problem.perturbation_set.decode, problem.y
     # Of logarithms, because probabilities of float32 reach 0.
     logs = [
         tf.nn.log_softmax(
-            outputs.logits(classifier, perturbation_set.decode(conditioned, u + n))
+            outputs.logits(problem.classifier, decode(problem.conditioned, u + n))
         )
-        for n in tf.unstack(parameters["noise"])
+        for n in tf.unstack(problem.parameters["noise"])
     ]
     mean = tf.reduce_logsumexp(tf.stack(logs), 0) - np.log(len(logs))
     loss = over_image(cross_entropy(mean, y))

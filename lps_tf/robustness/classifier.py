@@ -9,11 +9,18 @@ import tensorflow as tf
 
 from lps_tf._internal import checks, outputs
 from lps_tf._internal.fixed import Fixed
-from lps_tf.robustness.metrics import Logits, Logs, loss_of_predictions
+from lps_tf.robustness.metrics import (
+    Logits,
+    Logs,
+    loss_of_predictions,
+    require_loss_of_logits,
+)
 from lps_tf.robustness.objectives import (
     PerturbedLoss,
+    Predictions,
     TrainingObjective,
     WorstLoss,
+    class_weights,
     expanded,
     per_example,
     prediction_weights,
@@ -220,7 +227,7 @@ class RobustClassifier(Fixed, CheckedModel):
         """
         if loss is None:
             loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        _require_loss_of_logits(loss)
+        require_loss_of_logits(loss)
         if kwargs.get("weighted_metrics") is not None:
             raise ValueError(
                 "`weighted_metrics` are not kept: weights count in losses alone. Leave "
@@ -342,7 +349,8 @@ class RobustClassifier(Fixed, CheckedModel):
         perturbed = tf.reshape(flat, tf.concat([shape[:2], tf.shape(flat)[1:]], 0))
         perturbed = tf.ensure_shape(perturbed, (*samples.shape[:2], *flat.shape[1:]))
         logits["robust"] = tf.unstack(perturbed)
-        return objective(self.losses_of, y, clean, perturbed, weight), logits
+        batch = Predictions(y, clean, perturbed, weight)
+        return objective(self.losses_of, batch), logits
 
     def _gradients_of(
         self,
@@ -405,7 +413,7 @@ class RobustClassifier(Fixed, CheckedModel):
         y = checks.labels_like(y, self._logits_shape, self.ignore_class)
         weight = weights_of(weight, y)
         if class_weight:
-            own = _class_weights(y, class_weight, self._logits_shape[-1])
+            own = class_weights(y, class_weight, self._logits_shape[-1])
             weight = own if weight is None else own * expanded(weight, y)
         return x, y, weight
 
@@ -444,34 +452,3 @@ def _static_shape(classifier: keras.Model) -> tuple[int | None, ...]:
     except AttributeError:  # a subclass of keras.Model has none
         return None, None, None
     return tuple(shape[1:]) if isinstance(shape, tuple) else (None, None, None)
-
-
-def _require_loss_of_logits(loss: Any) -> None:
-    if not isinstance(loss, keras.losses.Loss) or not loss.get_config().get(
-        "from_logits", True
-    ):
-        raise ValueError(
-            "`loss` must be a keras.losses.Loss of logits, for instance "
-            "`keras.losses.SparseCategoricalCrossentropy(from_logits=True)`. "
-            f"Received: loss={loss}"
-        )
-    if getattr(loss, "ignore_class", None) is not None:
-        raise ValueError(
-            "Void pixels are a matter of the data: pass `ignore_class` to the "
-            "RobustClassifier, not to its loss. "
-            f"Received: a loss with ignore_class={loss.ignore_class}"
-        )
-
-
-def _class_weights(
-    y: tf.Tensor, weights: dict[int, float], num_classes: int
-) -> tf.Tensor:
-    """The weight of each label's class, of the shape of the labels; others have 1."""
-    wrong = [k for k in weights if not 0 <= k < num_classes]
-    if wrong:
-        raise ValueError(
-            f"`class_weight` must have the classes 0 to {num_classes - 1} as keys. "
-            f"Received: keys {wrong}"
-        )
-    table = [float(weights.get(k, 1.0)) for k in range(num_classes)]
-    return tf.gather(tf.constant(table), tf.maximum(y, 0))

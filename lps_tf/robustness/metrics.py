@@ -45,6 +45,24 @@ def target_for(consumer: Any, y: tf.Tensor, num_classes: int) -> tf.Tensor:
     return y
 
 
+def require_loss_of_logits(loss: Any) -> None:
+    """Raises ValueError unless a loss is one of Keras, of logits, without void."""
+    if not isinstance(loss, keras.losses.Loss) or not loss.get_config().get(
+        "from_logits", True
+    ):
+        raise ValueError(
+            "`loss` must be a keras.losses.Loss of logits, for instance "
+            "`keras.losses.SparseCategoricalCrossentropy(from_logits=True)`. "
+            f"Received: loss={loss}"
+        )
+    if getattr(loss, "ignore_class", None) is not None:
+        raise ValueError(
+            "Void pixels are a matter of the data: pass `ignore_class` to the "
+            "RobustClassifier, not to its loss. "
+            f"Received: a loss with ignore_class={loss.ignore_class}"
+        )
+
+
 def loss_of_predictions(
     loss: keras.losses.Loss, y: tf.Tensor, logits: tf.Tensor
 ) -> tf.Tensor:

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import tensorflow as tf
 
@@ -13,6 +13,24 @@ from lps_tf._internal.fixed import Fixed
 
 #: (labels (batch, ...), logits (batch, ..., classes)) -> one loss for each prediction.
 Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+class Predictions(NamedTuple):
+    """What is predicted for a batch, and how much each prediction counts.
+
+    Attributes:
+        y: Labels, (batch, ...), int64; -1 where void.
+        clean: Logits of x, (batch, ..., classes); None unless `needs_clean`.
+        perturbed: Logits of each sample of x', (num_samples, batch, ..., classes).
+        weight: Weight of each prediction, (batch, ...): an example's loss is the sum
+            over its predictions of weight times loss. It is 1 / pixels in a segmenter,
+            0 where void, times the example's own weight.
+    """
+
+    y: tf.Tensor
+    clean: Any
+    perturbed: tf.Tensor
+    weight: tf.Tensor
 
 
 class TrainingObjective(Protocol):
@@ -31,26 +49,8 @@ class TrainingObjective(Protocol):
         """
         ...
 
-    def __call__(
-        self,
-        loss: Loss,
-        y: tf.Tensor,
-        clean: tf.Tensor | None,
-        perturbed: tf.Tensor,
-        weight: tf.Tensor,
-        /,
-    ) -> tf.Tensor:
-        """Losses of a batch, (batch,).
-
-        Args:
-            loss: Loss of labels and logits.
-            y: Labels, (batch, ...), int64; -1 where void.
-            clean: Logits of x, (batch, ..., classes); None unless `needs_clean`.
-            perturbed: Logits of each sample of x', (num_samples, batch, ..., classes).
-            weight: Weight of each prediction, (batch, ...): an example's loss is the
-                sum over its predictions of weight times loss. It is 1 / pixels in a
-                segmenter, 0 where void, times the example's own weight.
-        """
+    def __call__(self, loss: Loss, batch: Predictions, /) -> tf.Tensor:
+        """Losses of a batch, (batch,), by the loss of labels and logits."""
         ...
 
 
@@ -71,6 +71,20 @@ def prediction_weights(y: tf.Tensor, weight: tf.Tensor | None = None) -> tf.Tens
     # Every image counts the same, however many of its pixels are labelled.
     share = valid / tf.maximum(tf.reduce_sum(valid, inner, keepdims=True), 1.0)
     return share if weight is None else share * expanded(weight, y)
+
+
+def class_weights(
+    y: tf.Tensor, weights: dict[int, float], num_classes: int
+) -> tf.Tensor:
+    """The weight of each label's class, of the shape of the labels; others have 1."""
+    wrong = [k for k in weights if not 0 <= k < num_classes]
+    if wrong:
+        raise ValueError(
+            f"`class_weight` must have the classes 0 to {num_classes - 1} as keys. "
+            f"Received: keys {wrong}"
+        )
+    table = [float(weights.get(k, 1.0)) for k in range(num_classes)]
+    return tf.gather(tf.constant(table), tf.maximum(y, 0))
 
 
 def expanded(weight: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
@@ -97,17 +111,12 @@ class PerturbedLoss:
     needs_clean = False
     from_predictions = False
 
-    def __call__(
-        self,
-        loss: Loss,
-        y: tf.Tensor,
-        clean: tf.Tensor | None,
-        perturbed: tf.Tensor,
-        weight: tf.Tensor,
-    ) -> tf.Tensor:
+    def __call__(self, loss: Loss, batch: Predictions) -> tf.Tensor:
         """Losses of a batch, (batch,)."""
-        values = _mean_over_samples(lambda sample: loss(y, sample), perturbed)
-        return per_example(values, weight)
+        values = _mean_over_samples(
+            lambda sample: loss(batch.y, sample), batch.perturbed
+        )
+        return per_example(values, batch.weight)
 
 
 class WorstLoss:
@@ -116,18 +125,11 @@ class WorstLoss:
     needs_clean = True
     from_predictions = False
 
-    def __call__(
-        self,
-        loss: Loss,
-        y: tf.Tensor,
-        clean: tf.Tensor | None,
-        perturbed: tf.Tensor,
-        weight: tf.Tensor,
-    ) -> tf.Tensor:
+    def __call__(self, loss: Loss, batch: Predictions) -> tf.Tensor:
         """Losses of a batch, (batch,)."""
         losses = [
-            per_example(loss(y, logits), weight)
-            for logits in (clean, *tf.unstack(perturbed))
+            per_example(loss(batch.y, logits), batch.weight)
+            for logits in (batch.clean, *tf.unstack(batch.perturbed))
         ]
         return tf.reduce_max(tf.stack(losses), 0)
 
@@ -152,22 +154,15 @@ class Trades(Fixed):
     def __init__(self, beta: float = 6.0):
         self.beta = checks.positive("beta", beta)
 
-    def __call__(
-        self,
-        loss: Loss,
-        y: tf.Tensor,
-        clean: tf.Tensor | None,
-        perturbed: tf.Tensor,
-        weight: tf.Tensor,
-    ) -> tf.Tensor:
+    def __call__(self, loss: Loss, batch: Predictions) -> tf.Tensor:
         """Losses of a batch, (batch,)."""
-        p, log_p = tf.nn.softmax(clean), tf.nn.log_softmax(clean)
+        p, log_p = tf.nn.softmax(batch.clean), tf.nn.log_softmax(batch.clean)
 
         def divergence(sample: tf.Tensor) -> tf.Tensor:
             return _divergence(p, log_p, tf.nn.log_softmax(sample))
 
-        moved = _mean_over_samples(divergence, perturbed)
-        return per_example(loss(y, clean) + self.beta * moved, weight)
+        moved = _mean_over_samples(divergence, batch.perturbed)
+        return per_example(loss(batch.y, batch.clean) + self.beta * moved, batch.weight)
 
 
 class Mart(Fixed):
@@ -191,17 +186,10 @@ class Mart(Fixed):
     def __init__(self, beta: float = 5.0):
         self.beta = checks.positive("beta", beta)
 
-    def __call__(
-        self,
-        loss: Loss,
-        y: tf.Tensor,
-        clean: tf.Tensor | None,
-        perturbed: tf.Tensor,
-        weight: tf.Tensor,
-    ) -> tf.Tensor:
+    def __call__(self, loss: Loss, batch: Predictions) -> tf.Tensor:
         """Losses of a batch, (batch,)."""
-        p, log_p = tf.nn.softmax(clean), tf.nn.log_softmax(clean)
-        own = tf.one_hot(y, p.shape[-1])
+        p, log_p = tf.nn.softmax(batch.clean), tf.nn.log_softmax(batch.clean)
+        own = tf.one_hot(batch.y, p.shape[-1])
         p_label = tf.reduce_sum(own * p, -1)
 
         def boosted(sample: tf.Tensor) -> tf.Tensor:
@@ -210,9 +198,9 @@ class Mart(Fixed):
             # Away from log 0, where float32 has the wrong class certain.
             margin = -tf.math.log(1.0001 - wrong)
             moved = (1 - p_label) * _divergence(p, log_p, log_q)
-            return loss(y, sample) + margin + self.beta * moved
+            return loss(batch.y, sample) + margin + self.beta * moved
 
-        return per_example(_mean_over_samples(boosted, perturbed), weight)
+        return per_example(_mean_over_samples(boosted, batch.perturbed), batch.weight)
 
 
 class Consistency(Fixed):
@@ -238,32 +226,27 @@ class Consistency(Fixed):
         self.weight = checks.positive("weight", weight)
         self.entropy = checks.positive("entropy", entropy)
 
-    def __call__(
-        self,
-        loss: Loss,
-        y: tf.Tensor,
-        clean: tf.Tensor | None,
-        perturbed: tf.Tensor,
-        weight: tf.Tensor,
-    ) -> tf.Tensor:
+    def __call__(self, loss: Loss, batch: Predictions) -> tf.Tensor:
         """Losses of a batch, (batch,).
 
         Raises:
             ValueError: If the perturbation gives a single sample.
         """
-        if perturbed.shape[0] < 2:
+        if batch.perturbed.shape[0] < 2:
             raise ValueError(
                 "Consistency compares samples: use a perturbation that gives several, "
                 "such as `LatentNoise(..., num_samples=2)`. Received: 1 sample"
             )
-        logs = tf.nn.log_softmax(perturbed)
+        logs = tf.nn.log_softmax(batch.perturbed)
         mean = tf.reduce_mean(tf.exp(logs), 0)
         log_mean = tf.math.log(tf.maximum(mean, 1e-30))
 
         def inconsistent(sample: tf.Tensor) -> tf.Tensor:
             moved = _divergence(mean, log_mean, tf.nn.log_softmax(sample))
-            return loss(y, sample) + self.weight * moved
+            return loss(batch.y, sample) + self.weight * moved
 
         spread = -tf.reduce_sum(mean * log_mean, -1)
-        losses = _mean_over_samples(inconsistent, perturbed) + self.entropy * spread
-        return per_example(losses, weight)
+        losses = (
+            _mean_over_samples(inconsistent, batch.perturbed) + self.entropy * spread
+        )
+        return per_example(losses, batch.weight)

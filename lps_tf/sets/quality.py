@@ -10,15 +10,14 @@ from matplotlib.figure import Figure
 
 from lps_tf import plots
 from lps_tf._internal import checks, xla
-from lps_tf._internal.outputs import Classifier
 from lps_tf._internal.progress import progress
 from lps_tf._internal.report import Report
 from lps_tf.sets import calibration, latent
 from lps_tf.sets.likelihoods import LIKELIHOODS, Bernoulli
 from lps_tf.sets.pairs import Pairs
 from lps_tf.sets.perturbation_set import PerturbationSet
-from lps_tf.sets.protocol import Conditioned, LatentSet, decode_compiled
-from lps_tf.sets.search import Parameters, gradient_step, initial, search
+from lps_tf.sets.protocol import Conditioned, decode_compiled
+from lps_tf.sets.search import Parameters, Problem, gradient_step, initial, search
 
 _TABLE = {
     "pairs": "pairs",
@@ -247,21 +246,25 @@ def _extreme(
         "relative_step": numbers["relative_step"],
         "sign": tf.constant(sign),
     }
-    fixed = (gradient_step, _error, pset, None, conditioned, target, parameters)
-    return search(*fixed, numbers["steps"], rows, initial(u))["worst"]
+    problem = Problem(
+        gradient_step,
+        _error,
+        pset,
+        None,  # no classifier
+        conditioned,
+        target,
+        parameters,
+        numbers["steps"],
+    )
+    return search(problem, rows, initial(u))["worst"]
 
 
 def _error(
-    pset: LatentSet,
-    classifier: Classifier | None,
-    conditioned: Conditioned,
-    target: tf.Tensor,
-    parameters: Parameters,
-    u: tf.Tensor,
+    problem: Problem, u: tf.Tensor
 ) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
     """The objective: the error times the sign. No example is done early."""
-    error = _squared_error(pset.decode(conditioned, u), target)
-    value = parameters["sign"] * error
+    image = problem.perturbation_set.decode(problem.conditioned, u)
+    value = problem.parameters["sign"] * _squared_error(image, problem.y)
     return value, (value, tf.zeros_like(value, tf.bool))
 
 

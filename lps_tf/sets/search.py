@@ -6,12 +6,11 @@ differ in the rule that moves the latents and in the objective that they raise.
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import tensorflow as tf
 
 from lps_tf._internal import outputs, xla
-from lps_tf._internal.outputs import Classifier
 from lps_tf.sets import latent
 from lps_tf.sets.protocol import (
     Conditioned,
@@ -33,21 +32,37 @@ class AttackObjective(Protocol):
     """What a search raises, and when it has found what it looks for."""
 
     def __call__(
-        self,
-        perturbation_set: LatentSet,
-        classifier: Any,
-        conditioned: Conditioned,
-        y: tf.Tensor,
-        parameters: Parameters,
-        u: tf.Tensor,
-        /,
+        self, problem: "Problem", u: tf.Tensor, /
     ) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
-        """The value to raise, and (loss, misclassified); all are (batch,).
+        """The value to raise at latents u, and (loss, misclassified); all (batch,).
 
-        The loss is that by which latents are compared. The classifier is a
-        `Classifier`, or None for objectives that need none.
+        The loss is that by which latents are compared.
         """
         ...
+
+
+class Problem(NamedTuple):
+    """What a search is for.
+
+    Attributes:
+        rule: How latents move.
+        objective: What they raise.
+        perturbation_set: Set that is searched.
+        classifier: Classifier under attack; None if the objective needs none.
+        conditioned: Images, as the set's `condition` gives them.
+        y: Labels, or whatever the objective takes, (batch, ...).
+        parameters: Numbers of the rule and the objective; "radius" (batch,) is one.
+        steps: Steps of each example, an int32 scalar.
+    """
+
+    rule: UpdateRule | None
+    objective: AttackObjective
+    perturbation_set: LatentSet
+    classifier: Any
+    conditioned: Conditioned
+    y: tf.Tensor
+    parameters: Parameters
+    steps: tf.Tensor
 
 
 def initial(u: tf.Tensor) -> State:
@@ -74,95 +89,56 @@ def gradient_step(
     return {"u": latent.project(state["u"] + step * direction, radius)}
 
 
-def search(
-    rule: UpdateRule | None,
-    objective: AttackObjective,
-    perturbation_set: LatentSet,
-    classifier: Classifier | None,
-    conditioned: Conditioned,
-    y: tf.Tensor,
-    parameters: Parameters,
-    steps: tf.Tensor,
-    enough: tf.Tensor,
-    state: State,
-) -> State:
+def search(problem: Problem, enough: tf.Tensor, state: State) -> State:
     """Steps until enough examples are done: misclassified, or at their last step.
 
     It is traced once for a set, a classifier and a rule, and serves every radius,
     number of steps and seed. The graph goes with the classifier, or else with the set.
 
     Args:
-        rule: How latents move.
-        objective: What they raise.
-        perturbation_set: Set that is searched.
-        classifier: Classifier under attack; None if the objective needs none.
-        conditioned: Images, as the set's `condition` gives them.
-        y: Labels, or whatever the objective takes, (batch, ...).
-        parameters: Numbers of the rule and the objective; "radius" (batch,) is one.
-        steps: Steps of each example, an int32 scalar.
+        problem: What to search for.
         enough: Number of examples to wait for, an int32 scalar.
         state: What `initial` gives, and the rule's own.
 
     Returns:
         The state after it.
     """
-    owner = perturbation_set if classifier is None else classifier
-    models, images = (perturbation_set, classifier), (conditioned, y)
-    loop = xla.graph_of(_loop, owner)
-    return loop(rule, objective, *models, *images, parameters, steps, enough, state)
+    return xla.graph_of(_loop, _owner(problem))(problem, enough, state)
 
 
-def _loop(
-    rule: UpdateRule | None,
-    objective: AttackObjective,
-    perturbation_set: LatentSet,
-    classifier: Classifier | None,
-    conditioned: Conditioned,
-    y: tf.Tensor,
-    parameters: Parameters,
-    steps: tf.Tensor,
-    enough: tf.Tensor,
-    state: State,
-) -> State:
-    models, images = (perturbation_set, classifier), (conditioned, y)
-    advance: Callable[..., State] = _step
+def _owner(problem: Problem) -> Any:
+    """The model that the graphs of a search go with."""
+    if problem.classifier is None:
+        return problem.perturbation_set
+    return problem.classifier
+
+
+def _loop(problem: Problem, enough: tf.Tensor, state: State) -> State:
+    advance: Callable[[Problem, State], State] = _step
     # One step at a time compiles fastest; XLA would run the loop itself slower.
     # Distribution strategies do without XLA.
-    if not tf.distribute.has_strategy() and _compiles(*models, conditioned):
-        owner = perturbation_set if classifier is None else classifier
-        advance = xla.graph_of(_step, owner, jit_compile=True)
+    if not tf.distribute.has_strategy() and _compiles(problem):
+        advance = xla.graph_of(_step, _owner(problem), jit_compile=True)
 
     def go_on(state: State) -> tf.Tensor:
-        done = state["misclassified"] | (state["step"] >= steps)
+        done = state["misclassified"] | (state["step"] >= problem.steps)
         return tf.reduce_sum(tf.cast(done, tf.int32)) < enough
 
-    def go(state: State) -> tuple[State]:
-        return (advance(rule, objective, *models, *images, parameters, steps, state),)
-
-    return tf.while_loop(go_on, go, (state,))[0]
+    return tf.while_loop(go_on, lambda state: (advance(problem, state),), (state,))[0]
 
 
-def _step(
-    rule: UpdateRule | None,
-    objective: AttackObjective,
-    perturbation_set: LatentSet,
-    classifier: Classifier | None,
-    conditioned: Conditioned,
-    y: tf.Tensor,
-    parameters: Parameters,
-    steps: tf.Tensor,
-    state: State,
-) -> State:
+def _step(problem: Problem, state: State) -> State:
     def at(u: tf.Tensor) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
-        return objective(perturbation_set, classifier, conditioned, y, parameters, u)
+        return problem.objective(problem, u)
 
-    active = ~state["misclassified"] & (state["step"] < steps)
+    rule = problem.rule
+    active = ~state["misclassified"] & (state["step"] < problem.steps)
     changed = {}
     if rule is None:
         _, (loss, wrong) = at(state["u"])
     else:
         value, (loss, wrong), direction = latent.ascent_direction(at, state["u"])
-        changed = rule(state, value, direction, parameters)
+        changed = rule(state, value, direction, problem.parameters)
     changed["step"] = state["step"] + 1
     # Misclassified examples stay where they are.
     changed["u"] = latent.where(wrong, state["u"], changed.get("u", state["u"]))
@@ -176,16 +152,15 @@ def _step(
     }
 
 
-def _compiles(
-    perturbation_set: LatentSet, classifier: Classifier | None, conditioned: Conditioned
-) -> bool:
+def _compiles(problem: Problem) -> bool:
     """Whether XLA has a form of the set's and of the classifier's operations."""
-    if not set_compiles(perturbation_set, conditioned):
+    pset, conditioned = problem.perturbation_set, problem.conditioned
+    if not set_compiles(pset, conditioned):
         return False
-    if classifier is None:
+    if problem.classifier is None:
         return True
-    shape = tuple(perturbation_set.image_shape)
+    shape = tuple(pset.image_shape)
     if None in shape:  # a set of images of any size: those at hand have one
         with tf.init_scope():
-            shape = decoded_shape(perturbation_set, conditioned)
-    return outputs.compiles(classifier, shape)
+            shape = decoded_shape(pset, conditioned)
+    return outputs.compiles(problem.classifier, shape)

@@ -7,7 +7,7 @@ import tensorflow as tf
 import lps_tf as lps
 from lps_tf.perturbations import pgd
 from lps_tf.sets.protocol import Conditioned
-from lps_tf.sets.search import search
+from lps_tf.sets.search import Problem, search
 from tests.perturbations import attack_reference as reference
 
 STEPS, DIM = 100, 6
@@ -130,13 +130,13 @@ def test_the_rule_is_algorithm_1(name):
 def maximise(attack, objective, starts, radius):
     """The best latents of one search of an objective that is never misclassified."""
 
-    def never(pset, classifier, conditioned, y, numbers, u):
+    def never(problem, u):
         value = objective(u)
         return value, (value, tf.zeros_like(value, tf.bool))
 
     rows = len(starts)
     radius = tf.fill((rows,), radius)
-    state = search(
+    problem = Problem(
         attack.rule,
         never,
         attack.perturbation_set,
@@ -145,10 +145,9 @@ def maximise(attack, objective, starts, radius):
         tf.zeros(rows),
         {"radius": radius, **attack.parameters()},
         tf.constant(attack.steps + 1),
-        tf.constant(rows),
-        attack.begin(tf.constant(starts, tf.float32), radius),
     )
-    return state["worst"].numpy()
+    start = attack.begin(tf.constant(starts, tf.float32), radius)
+    return search(problem, tf.constant(rows), start)["worst"].numpy()
 
 
 def test_the_maximum_of_a_linear_objective_is_on_the_sphere():

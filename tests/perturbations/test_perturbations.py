@@ -7,7 +7,7 @@ import tensorflow as tf
 import lps_tf as lps
 from lps_tf.sets import latent
 from lps_tf.sets import search as search_module
-from lps_tf.sets.search import initial, search
+from lps_tf.sets.search import Problem, initial, search
 from tests.perturbations import attack_reference as reference
 
 SEED = tf.constant([3, 4])
@@ -115,7 +115,7 @@ def test_misclassified_examples_do_not_move(pset, classifier, x):
     y = np.where(wrong, (right + 1) % reference.CLASSES, right)
     attack = lps.LatentPGD(pset, radius=2.0, relative_step=0.05)
     kind = tf.zeros(len(x), tf.int32)
-    state = search(
+    problem = Problem(
         attack.rule,
         attack.objective,
         pset,
@@ -124,9 +124,8 @@ def test_misclassified_examples_do_not_move(pset, classifier, x):
         tf.constant(y),
         {"loss_index": kind, "radius": tf.fill(len(x), 2.0), **attack.parameters()},
         tf.constant(5),
-        tf.constant(len(x)),
-        initial(u0),
     )
+    state = search(problem, tf.constant(len(x)), initial(u0))
     stayed = (state["u"].numpy() == u0.numpy()).all(1)
     np.testing.assert_array_equal(stayed, wrong)
     np.testing.assert_array_equal(state["step"].numpy()[wrong], 1)
@@ -167,7 +166,7 @@ def test_attack_leaves_every_weight_alone(tiny_set, images, labels, monkeypatch)
             tapes.append(self)
 
     monkeypatch.setattr(tf, "GradientTape", Spy)
-    monkeypatch.setattr(search_module, "_compiles", lambda *models: False)
+    monkeypatch.setattr(search_module, "_compiles", lambda problem: False)
     # A classifier of its own, because what is traced before makes no tapes.
     fresh = lps.networks.classifiers.small_cnn((12, 12, 1), 3, filters=(4,), units=8)
     before = [*tiny_set.get_weights(), *fresh.get_weights()]

@@ -86,13 +86,13 @@ def test_each_is_its_formula(name, views, shape):
     clean = logits(0, shape)
     others = np.stack([logits(1 + i, shape) for i in range(views)])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    found = getattr(objectives, name)()(
-        loss.call,
+    batch = objectives.Predictions(
         tf.constant(y),
         tf.constant(clean, tf.float32),
         tf.constant(others, tf.float32),
         objectives.prediction_weights(tf.constant(y)),
     )
+    found = getattr(objectives, name)()(loss.call, batch)
     assert found.shape == (BATCH,)
     np.testing.assert_allclose(found, FORMULAS[name](y, clean, others), rtol=1e-4)
 
@@ -105,7 +105,8 @@ def test_gradients_stay_finite_where_the_classifier_is_certain(name):
     with tf.GradientTape() as tape:
         tape.watch(sure)
         views = tf.stack([sure[::-1], sure])
-        value = getattr(objectives, name)()(loss, y, sure, views, tf.ones(2))
+        batch = objectives.Predictions(y, sure, views, tf.ones(2))
+        value = getattr(objectives, name)()(loss, batch)
     assert np.isfinite(value.numpy()).all()
     assert np.isfinite(tape.gradient(value, sure).numpy()).all()
 
@@ -114,12 +115,9 @@ def test_what_is_the_same_diverges_nowhere():
     y, z = tf.constant([0, 1, 2, 3, 0]), tf.constant(logits(0), tf.float32)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True).call
     plain = loss(y, z)
-    np.testing.assert_allclose(
-        objectives.Trades()(loss, y, z, z[None], tf.ones(5)), plain
-    )
-    np.testing.assert_allclose(
-        objectives.WorstLoss()(loss, y, z, z[None], tf.ones(5)), plain, rtol=1e-6
-    )
+    batch = objectives.Predictions(y, z, z[None], tf.ones(5))
+    for objective in (objectives.Trades(), objectives.WorstLoss()):
+        np.testing.assert_allclose(objective(loss, batch), plain, rtol=1e-6)
 
 
 def test_errors():
@@ -130,9 +128,10 @@ def test_errors():
         objectives.Consistency(entropy=-1)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True).call
     one = tf.zeros((1, BATCH, CLASSES))
-    weight = tf.ones(BATCH)
+    y = tf.zeros(BATCH, tf.int64)
+    batch = objectives.Predictions(y, None, one, tf.ones(BATCH))
     with pytest.raises(ValueError, match=r"several, such as .LatentNoise.*1 sample"):
-        objectives.Consistency()(loss, tf.zeros(BATCH, tf.int64), None, one, weight)
+        objectives.Consistency()(loss, batch)
     classifier = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten()])
     with pytest.raises(ValueError, match="give a `perturbation` too"):
         lps.RobustClassifier(classifier, None, objectives.Trades())
