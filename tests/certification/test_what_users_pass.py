@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import lps_tf as lps
 from lps_tf.certification import CertificationReport, certify_dataset
+from tests.robustness.users import TwoLogits
 
 QUICK = {"n0": 20, "n": 100, "alpha": 0.05, "verbose": False}
 
@@ -20,18 +21,6 @@ def smoothed(pset, classifier, sigma=0.5, **arguments):
 def assert_equal(found, expected):
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one, other)
-
-
-class TwoLogits(keras.layers.Layer):
-    """What a model of one logit stands for."""
-
-    def __init__(self, model):
-        super().__init__()
-        self.model = model
-
-    def call(self, x, training=False):
-        z = self.model(x)
-        return tf.concat([tf.zeros_like(z), z], -1)
 
 
 def one_logit(pset, activation=None, segments=False):
