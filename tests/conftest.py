@@ -27,8 +27,8 @@ def pytest_collection_modifyitems(items):
 # but for the few long ones that `make test` is to have, which are marked essential.
 # Of other work on the machine a test knows nothing: what counts is the lesser of its
 # seconds and those of the processor. They are those of a machine that does
-# `reference_work` in REFERENCE: on one half as fast, the limit is twice as long. What is
-# over it is named, and what is over twice of it fails.
+# `reference_work` in REFERENCE: on one half as fast, the limit is twice as long. What
+# is over it is named, and what is over twice of it fails.
 LIMIT = 5.0
 REFERENCE = 0.25
 _durations = collections.defaultdict(float)
