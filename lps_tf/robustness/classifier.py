@@ -31,6 +31,36 @@ from lps_tf.training.checked_model import CheckedModel, weights_of
 from lps_tf.training.perturbation import Function, Perturbation, as_perturbation
 
 
+class _TracedAgain:
+    """An attribute that may be set at any time: the steps are traced again with it."""
+
+    def __init__(self, check: Callable[[Any], Any]):
+        self._check = check
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = f"_{name}"
+
+    def __get__(self, model: Any, owner: type) -> Any:
+        return self if model is None else getattr(model, self._name)
+
+    def __set__(self, model: Any, value: Any) -> None:
+        setattr(model, self._name, self._check(value))
+        model.trace_again()
+
+
+def _perturbation_or_none(value: Any) -> Perturbation | None:
+    return None if value is None else as_perturbation(value)
+
+
+def _fraction(value: float) -> float:
+    if not 0 <= value < 1:
+        raise ValueError(
+            "`clean_fraction` must be at least 0 and less than 1. "
+            f"Received: clean_fraction={value}"
+        )
+    return float(value)
+
+
 @keras.saving.register_keras_serializable("lps_tf")
 class RobustClassifier(Fixed, CheckedModel):
     """A classifier or segmenter, trained on what a perturbation makes of its images.
@@ -86,6 +116,15 @@ class RobustClassifier(Fixed, CheckedModel):
 
     FIXED = ("classifier", "ignore_class")
 
+    #: What is done to the images, None for nothing.
+    perturbation = _TracedAgain(_perturbation_or_none)
+    #: What is minimised, None for the default.
+    objective = _TracedAgain(lambda value: value)
+    #: Epochs at the start of training without perturbation.
+    warmup_epochs = _TracedAgain(lambda v: checks.count("warmup_epochs", v, least=0))
+    #: Part of each training batch that is not perturbed.
+    clean_fraction = _TracedAgain(_fraction)
+
     def __init__(
         self,
         classifier: keras.Model,
@@ -123,54 +162,8 @@ class RobustClassifier(Fixed, CheckedModel):
         self._logits_shape: tuple[Any, ...] = ()
         self._logs = Logs([], None)
 
-    # What may be set at any time: each setter has the steps traced again.
-
-    @property
-    def perturbation(self) -> Perturbation | None:
-        """What is done to the images, None for nothing."""
-        return self._perturbation
-
-    @perturbation.setter
-    def perturbation(self, value: Perturbation | Function | None) -> None:
-        self._perturbation = None if value is None else as_perturbation(value)
-        self._trace_again()
-
-    @property
-    def objective(self) -> TrainingObjective | None:
-        """What is minimised, None for the default."""
-        return self._objective
-
-    @objective.setter
-    def objective(self, value: TrainingObjective | None) -> None:
-        self._objective = value
-        self._trace_again()
-
-    @property
-    def warmup_epochs(self) -> int:
-        """Epochs at the start of training without perturbation."""
-        return self._warmup_epochs
-
-    @warmup_epochs.setter
-    def warmup_epochs(self, value: int) -> None:
-        self._warmup_epochs = checks.count("warmup_epochs", value, least=0)
-        self._trace_again()
-
-    @property
-    def clean_fraction(self) -> float:
-        """Part of each training batch that is not perturbed."""
-        return self._clean_fraction
-
-    @clean_fraction.setter
-    def clean_fraction(self, value: float) -> None:
-        if not 0 <= value < 1:
-            raise ValueError(
-                "`clean_fraction` must be at least 0 and less than 1. "
-                f"Received: clean_fraction={value}"
-            )
-        self._clean_fraction = float(value)
-        self._trace_again()
-
-    def _trace_again(self) -> None:
+    def trace_again(self) -> None:
+        """Has the next step traced again, because something in it has changed."""
         if not self.compiled:
             return
         self._gradients = self._traced_gradients()
