@@ -129,6 +129,9 @@ class Data:
                 known = map(tf.ensure_shape, batch, self.shapes)
                 return packed(*convert(*unpacked(tuple(known))))
 
+            # It branches on no tensor: reading its source anew in each `fit` costs more
+            # than tracing it.
+            graph = tf.autograph.experimental.do_not_convert(graph)
             data = self.x.map(graph, num_parallel_calls=tf.data.AUTOTUNE)
             return replace(self, x=data.prefetch(2))
         if isinstance(self.x, keras.utils.PyDataset):
