@@ -45,15 +45,16 @@ saved_models: .venv/installed
 COVERAGE ?=
 PYTEST := $(VENV)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-test: .venv/installed
-	$(PYTEST) -m "not slow" --check-slow $(COVERAGE)
-
-# What XLA has compiled stays in a process for good. In three parts, one after the
-# other, none of them comes to hold 4 GB.
+# What XLA has compiled stays in a process for good. In parts, one after the other, none
+# of them comes to hold 4 GB.
 PAPER := tests/experiments/test_at_paper_scale.py
 RUNS := $(filter-out $(PAPER),$(wildcard tests/experiments/test_*.py tests/test_*.py))
 LARGE := $(PAPER) $(addprefix tests/,benchmarks contracts corruptions datasets networks)
 REST := tests $(addprefix --ignore=,$(RUNS) $(LARGE))
+
+test: .venv/installed
+	@failed=0; for part in "$(RUNS) $(LARGE)" "$(REST)"; do \
+		$(PYTEST) -m "not slow" --check-slow $(COVERAGE) $$part || failed=1; done; exit $$failed
 
 test-all: .venv/installed
 	@failed=0; for part in "$(RUNS)" "$(LARGE)" "$(REST)"; do \

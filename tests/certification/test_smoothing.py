@@ -260,6 +260,7 @@ def test_a_share_of_the_radius_saves_samples(tiny_set):
 # Segmentation.
 
 
+@pytest.mark.slow
 def test_pixels_are_certified_at_a_share_of_alpha(tiny_set, images):
     limits = [0.5, -0.5, 1.0, 0.0, 2.0, -1.5]
     n, alpha = 500, 0.01
@@ -289,6 +290,7 @@ def test_pixels_are_certified_at_a_share_of_alpha(tiny_set, images):
     assert (found["none"].radius > found["holm"].radius)[certified].all()
 
 
+@pytest.mark.slow
 def test_a_target_radius_of_pixels(tiny_set, images):
     limits = [0.7, -0.9, 1.0, 0.1, 2.0, -1.5]
     smooth = smoothed(LatentItself(tiny_set), Pixels(limits))
@@ -301,6 +303,7 @@ def test_a_target_radius_of_pixels(tiny_set, images):
     assert (shared.samples < 4050).all() and (shared.radius[:, 1, 1] > 1).all()
 
 
+@pytest.mark.slow
 def test_pixels_that_are_close_calls_are_abstained_in_predictions(tiny_set, images):
     limits = [0.5, -0.5, 1.0, 0.0, 2.0, -1.5]
     for correction in ("none", "bonferroni", "holm"):

@@ -97,6 +97,7 @@ def walks(p, runs, n, step, seed=0):
     return random.binomial(step, p, (n // step, runs)).cumsum(0)
 
 
+@pytest.mark.slow
 def test_levels_hold_when_draws_stop_at_the_first_success_and_naive_peeking_fails():
     runs, n, step = 3000, 1000, 10
     times = step * np.arange(1, n // step + 1)

@@ -11,6 +11,8 @@ import lps_tf as lps
 from lps_tf.certification import CertificationReport, certify_dataset
 from tests.robustness.users import TwoLogits
 
+pytestmark = pytest.mark.slow
+
 QUICK = {"n0": 20, "n": 100, "alpha": 0.05, "verbose": False}
 
 

@@ -10,11 +10,13 @@ import tensorflow as tf
 import lps_tf as lps
 from lps_tf.networks import classifiers
 
+
+def slow(case):
+    return pytest.param(case, marks=pytest.mark.slow)
+
+
 # The coarser half precision in the fast tests, the finer one in the slow ones.
-PRECISIONS = [
-    pytest.param("mixed_bfloat16"),
-    pytest.param("mixed_float16", marks=pytest.mark.slow),
-]
+PRECISIONS = ["mixed_bfloat16", slow("mixed_float16")]
 # The golden tests have all five levels.
 UNET = {
     "channels": (4, 6, 8),
@@ -36,6 +38,8 @@ SETS = {
     "mi_unet": (UNET, (33, 47, 3)),
 }
 
+# mi_unet takes longest; the golden tests have it in the fast tier too.
+FAST_SETS = [slow(name) if name == "mi_unet" else name for name in SETS]
 
 CLASSIFIERS = {
     "small_cnn": lambda: classifiers.small_cnn((12, 12, 1), 3, (4,), 8),

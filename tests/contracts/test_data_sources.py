@@ -74,7 +74,7 @@ def multi_illumination(folder):
 
 # Where other seeds are other images or splits; elsewhere they are other draws alone.
 RESPLIT = {digits_rts, digits_limited, folders, scenes, photos}
-SLOW = {photos, cifar10, multi_illumination}
+SLOW = {scenes, photos, cifar10, multi_illumination}
 SOURCES = [
     pytest.param(source, marks=[pytest.mark.slow] if source in SLOW else [], id=name)
     for name, source in {

@@ -160,6 +160,7 @@ def test_a_valley_is_lit_as_worked_out_by_hand(monkeypatch):
     assert warmth.min() == pytest.approx(np.log(0.9 / 1.14), abs=0.06)
 
 
+@pytest.mark.slow
 def test_every_light_gives_another_picture():
     for scene in scenes()[:4]:
         images = scene.images.astype(np.float64)

@@ -167,6 +167,7 @@ def test_a_laptop_does_the_same_on_data_that_need_no_download(name):
     assert laptop.sigma == sigmas[paper.sigma]
 
 
+@pytest.mark.slow
 def test_every_network_and_size_is_one_that_there_is():
     image_shapes = {"digits_linf": (28, 28, 1), "digits_rts": (42, 42, 1)}
     image_shapes |= {"photos": (32, 32, 3), "scenes": (62, 93, 3)}

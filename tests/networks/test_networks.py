@@ -7,10 +7,19 @@ import tensorflow as tf
 
 import lps_tf as lps
 from lps_tf.networks import classifiers
-from tests.contracts.models import UNET, new_classifier, new_set, pairs_of, pictures
+from tests.contracts.models import (
+    UNET,
+    new_classifier,
+    new_set,
+    pairs_of,
+    pictures,
+    slow,
+)
 
 
-@pytest.mark.parametrize("size", [(33, 47), (66, 94), (40, 17), (71, 16)])
+@pytest.mark.parametrize(
+    "size", [(71, 16), *(slow(size) for size in ((33, 47), (66, 94), (40, 17)))]
+)
 def test_unet_set_takes_any_size_odd_ones_too(size):
     pset = new_set("mi_unet")
     weights = pset.get_weights()
@@ -77,7 +86,7 @@ def test_pairs_of_two_sizes_and_too_small_images_are_named():
         pset.encode(x[..., :1], x[..., :1])
 
 
-@pytest.mark.parametrize("levels", [2, 5])
+@pytest.mark.parametrize("levels", [2, slow(5)])
 def test_unets_have_as_many_levels_as_they_are_given(levels):
     sizes = {"channels": (4,) * levels, "latents": (2,) * levels}
     sizes["pool"] = ((3, 3),) * levels
@@ -100,9 +109,7 @@ def test_unets_without_matching_levels_are_refused():
         classifiers.Unet(3, (4,))
 
 
-@pytest.mark.parametrize(
-    "size", [(33, 47), pytest.param((40, 17), marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("size", [(33, 47), slow((40, 17))])
 def test_the_segmenter_takes_any_size_and_exports(size, tmp_path):
     model, _ = new_classifier("unet")
     weights = model.get_weights()

@@ -206,6 +206,7 @@ def test_it_beats_at_least_what_pgd_beats(case):
     assert (auto.loss[held] >= pgd.loss[held] - 1e-3).all()
 
 
+@pytest.mark.slow
 def test_certain_classifiers_do_not_hide_their_gradients_from_the_ratio(case):
     pset, classifier, x, y = case
 

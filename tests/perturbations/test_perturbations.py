@@ -285,6 +285,7 @@ def test_a_wrong_answer_counts_more_than_a_larger_loss():
             np.testing.assert_array_equal(result.success[0], np.ravel(highest) > 0.5)
 
 
+@pytest.mark.slow
 def test_probabilities_instead_of_labels_are_moved_away_from(pset, classifier, x, y):
     p = tf.nn.softmax(classifier(x))
 

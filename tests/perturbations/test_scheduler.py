@@ -324,6 +324,7 @@ def test_two_logits_have_a_margin_and_no_third_to_divide_by(pset, classifier, da
     same_as_a_plain_graph(attack, 2, auto_pgd_search, two, x, y, (0.5, 2.0))
 
 
+@pytest.mark.slow
 def test_latents_may_be_maps():
     keras.utils.set_random_seed(1)
     pset = lps.PerturbationSet.from_network(

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 import lps_tf as lps
 from lps_tf.networks.classifiers import small_cnn
+from tests.contracts.models import slow
 
 
 def shift(classifier, x, y):
@@ -166,7 +167,8 @@ def test_the_count_of_draws_is_saved(images, labels, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "objective", ["Trades", "Mart", "Consistency", "WorstLoss", "PerturbedLoss"]
+    "objective",
+    ["Trades", "WorstLoss", *map(slow, ("Mart", "Consistency", "PerturbedLoss"))],
 )
 def test_objectives_train_on_views(tiny_set, images, labels, objective):
     classifier, data = classifier_and_data(images, labels)

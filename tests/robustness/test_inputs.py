@@ -145,6 +145,7 @@ def test_every_form_of_data_trains_and_validates_the_same(form):
 # Evaluations of data without a PairData.
 
 
+@pytest.mark.slow
 def test_evaluations_take_what_fit_takes(tmp_path):
     pgd = attack(seed=1)
     rows = {}

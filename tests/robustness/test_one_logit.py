@@ -8,6 +8,8 @@ import lps_tf as lps
 from tests.robustness.pixel_ball import linear, pointwise
 from tests.robustness.users import TwoLogits, X, Y, attack, fitted, robust
 
+pytestmark = pytest.mark.slow
+
 ONE_LOGIT = {
     "logit": lambda: linear(1),
     "sigmoid": lambda: linear(1, "sigmoid"),

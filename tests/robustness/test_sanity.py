@@ -118,6 +118,7 @@ def test_a_healthy_classifier_passes(pset, case):
     assert f"10 of 10 checks passed\npassed  {FALLS}: " in str(report)
 
 
+@pytest.mark.slow
 def test_a_stopped_gradient_is_found(pset, case):
     x, y, classifier = case
     report = run(pset, x, y, classifier.become(cut=1.0), radii=(9.0,))
@@ -131,6 +132,7 @@ def test_a_stopped_gradient_is_found(pset, case):
     assert "Gradients are masked" in text
 
 
+@pytest.mark.slow
 def test_a_saturated_loss_is_found(pset, case):
     x, y, classifier = case
     report = run(pset, x, y, classifier.become(scale=1e4), radii=(3.0,))
@@ -139,12 +141,14 @@ def test_a_saturated_loss_is_found(pset, case):
     assert report.accuracy["PGD"][0] > report.accuracy["APGD"][0] + 0.3
 
 
+@pytest.mark.slow
 def test_a_classifier_that_answers_at_random_is_found(pset, case):
     x, y, classifier = case
     report = run(pset, x, y, classifier.become(noise=0.3), radii=(1.0,))
     assert {GRADIENTS, TRUE} <= set(report.failed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lie", ["radius", "latents", "success"])
 def test_an_attack_that_reports_what_is_not_true_is_found(pset, case, monkeypatch, lie):
     class Broken(lps.LatentAPGD):

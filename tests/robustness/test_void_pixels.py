@@ -18,6 +18,8 @@ from tests.robustness.users import (
     shift,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def void():

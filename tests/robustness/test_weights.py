@@ -18,7 +18,10 @@ from tests.robustness.users import (
 )
 
 # Keras says so at the end of every generator, of its own models too.
-pytestmark = pytest.mark.filterwarnings("ignore:Your input ran out of data")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:Your input ran out of data"),
+]
 
 
 def keras_alone(model):

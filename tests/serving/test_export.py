@@ -11,6 +11,7 @@ import lps_tf as lps
 ALPHA = tf.constant(0.01, tf.float64)
 
 
+@pytest.mark.slow
 def test_perturbation_set_endpoints(tiny_set, images, tmp_path):
     lps.export(tiny_set, tmp_path / "set")
     loaded = tf.saved_model.load(tmp_path / "set")
@@ -38,6 +39,7 @@ def test_perturbation_set_endpoints(tiny_set, images, tmp_path):
         loaded.sample(images, -1.0, 3)
 
 
+@pytest.mark.slow
 def test_each_weight_is_saved_once(tiny_set, tmp_path):
     lps.export(tiny_set, tmp_path / "set")
     saved = tf.train.list_variables(str(tmp_path / "set/variables/variables"))
@@ -117,7 +119,7 @@ def certified(smooth, loaded, images, target):
     yield loaded.certify_share(images, double, 30, 900, ALPHA, 0), ours
 
 
-@pytest.mark.essential
+@pytest.mark.slow
 def test_smoothed_classifier_certifies_in_the_graph(smooth, saved_smooth, images):
     loaded = tf.saved_model.load(saved_smooth)
     samples = []

@@ -366,6 +366,7 @@ def test_another_radius_takes_effect_and_a_copy_has_its_own(several_sets, images
     assert several_sets["loaded"].radius > 1
 
 
+@pytest.mark.slow
 def test_the_digest_is_of_what_perturb_depends_on(tiny_set, images):
     pset = keras.models.clone_model(tiny_set)
     pset.build((None, 12, 12, 1))

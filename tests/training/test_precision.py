@@ -190,6 +190,7 @@ def test_accumulated_batches_are_one_batch_of_a_classifier():
     assert_same_way(of_parts, of_whole, share=1e-4)
 
 
+@pytest.mark.slow
 def test_accumulated_batches_of_a_set_take_a_rate_as_many_times_as_large(monkeypatch):
     # The objective is a sum over the batch, of which Keras takes the mean. Without
     # noise, because draws belong to batches.
