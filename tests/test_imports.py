@@ -102,7 +102,7 @@ def test_the_reader_of_imports_sees_them():
         ("sets/quality.py", "sets/latent.py"),
         ("__main__.py", "experiments/demo.py"),
         ("experiments/demo.py", "__init__.py"),
-        ("datasets/digits.py", "datasets/base.py"),
+        ("datasets/mnist5k.py", "datasets/base.py"),
     ):
         assert PACKAGE / imported in imported_files(PACKAGE / importer)
 

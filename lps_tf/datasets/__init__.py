@@ -3,8 +3,10 @@
 from lps_tf.datasets.base import PairData
 from lps_tf.datasets.cifar10 import cifar10_corrupted, cifar10_published
 from lps_tf.datasets.digits import digits_linf, digits_rts
+from lps_tf.datasets.fashion import fashion_corrupted, fashion_linf, fashion_rts
 from lps_tf.datasets.folders import paired_folders
 from lps_tf.datasets.mnist import mnist_linf, mnist_rts
+from lps_tf.datasets.mnist5k import mnist5k_linf, mnist5k_rts
 from lps_tf.datasets.multi_illumination import multi_illumination
 from lps_tf.datasets.photos import photos
 from lps_tf.datasets.pipelines import pairing
@@ -16,6 +18,11 @@ __all__ = [
     "cifar10_published",
     "digits_linf",
     "digits_rts",
+    "fashion_corrupted",
+    "fashion_linf",
+    "fashion_rts",
+    "mnist5k_linf",
+    "mnist5k_rts",
     "mnist_linf",
     "mnist_rts",
     "multi_illumination",

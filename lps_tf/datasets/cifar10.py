@@ -15,6 +15,7 @@ def cifar10_corrupted(
     batch_size: int = 128,
     augment: bool = True,
     data_dir: str | Path | None = None,
+    download: bool = False,
     seed: int = 0,
 ) -> PairData:
     """Pairs CIFAR-10 with the paper's twelve corruptions at severity 5.
@@ -31,13 +32,14 @@ def cifar10_corrupted(
         augment: Whether to pad training images by 4, crop and flip, both images of a
             pair alike.
         data_dir: Where TensorFlow Datasets keeps `cifar10`, default its own folder.
+        download: Whether to download it through TensorFlow Datasets if it is not there.
         seed: Seed of the order and the pairs.
 
     Raises:
         FileNotFoundError: If `cifar10` has not been prepared: nothing downloads
             silently.
     """
-    prepared.builder("cifar10", data_dir, stand_in="photos")
+    prepared.builder("cifar10", data_dir, stand_in="photos", download=download)
     from lps_tf.datasets.builders.corrupted import LpsCorruptedCifar10
 
     builders = {
@@ -54,6 +56,7 @@ def cifar10_published(
     severity: int = 5,
     batch_size: int = 100,
     data_dir: str | Path | None = None,
+    download: bool = False,
 ) -> tf.data.Dataset:
     """Reads the published CIFAR-10-C test images, (x, y), to compare with ours.
 
@@ -62,6 +65,7 @@ def cifar10_published(
         severity: 1 to 5.
         batch_size: Size of the batches.
         data_dir: Where TensorFlow Datasets keeps `cifar10_corrupted`.
+        download: Whether to download it if it is not there.
 
     Raises:
         FileNotFoundError: If that data set has not been prepared.
@@ -75,6 +79,6 @@ def cifar10_published(
     # The data set's own names for two of them.
     theirs = {"glass_blur": "frosted_glass_blur", "elastic_transform": "elastic"}
     name = f"cifar10_corrupted/{theirs.get(corruption, corruption)}_{severity}"
-    builder = prepared.builder(name, data_dir, stand_in="photos")
+    builder = prepared.builder(name, data_dir, stand_in="photos", download=download)
     data = builder.as_dataset(split="test", as_supervised=True)
     return data.map(lambda x, y: (decode(x), y)).batch(batch_size).prefetch(2)

@@ -11,8 +11,8 @@ from skimage.transform import resize
 from sklearn.datasets import load_digits
 
 from lps_tf.datasets.base import PairData
-from lps_tf.datasets.handwriting import Splits, linf_data, rts_data
 from lps_tf.datasets.pipelines.on_the_fly import Split
+from lps_tf.datasets.transformations import Splits, linf_data, rts_data
 
 SOURCE = "digits (scikit-learn, 8x8 enlarged to 28x28)"
 _VALIDATION, _TEST = 200, 300

@@ -1,12 +1,11 @@
-"""MNIST through TensorFlow Datasets; `digits` is its offline stand-in."""
+"""All 70,000 images of MNIST; `mnist5k` has 5,000 of them without a download."""
 
-import functools
 from pathlib import Path
+from typing import Any
 
+from lps_tf.datasets import transformations
 from lps_tf.datasets.base import PairData
-from lps_tf.datasets.builders import prepared
-from lps_tf.datasets.handwriting import Splits, linf_data, rts_data
-from lps_tf.datasets.pipelines.on_the_fly import Split
+from lps_tf.datasets.builders import grey
 
 SOURCE = "MNIST"
 
@@ -17,6 +16,7 @@ def mnist_rts(
     num_samples: int = 1,
     group_size: int = 10,
     data_dir: str | Path | None = None,
+    download: bool = False,
     seed: int = 0,
 ) -> PairData:
     """Pairs MNIST, on a 42x42 canvas, with rotated, translated and scaled digits.
@@ -29,16 +29,25 @@ def mnist_rts(
             others in each epoch.
         num_samples: Number of fixed versions of each validation and test image.
         group_size: Number of versions of each test image in `test_groups`.
-        data_dir: Where TensorFlow Datasets keeps `mnist`, default its own folder.
+        data_dir: Folder of TensorFlow Datasets, or of the published idx files; by
+            default that of TensorFlow Datasets, and after it the cache of
+            `keras.datasets`.
+        download: Whether to download MNIST through TensorFlow Datasets if it is not
+            there.
         seed: Seed of the draws.
 
     Raises:
-        FileNotFoundError: If the data set has not been prepared: nothing downloads
-            silently.
+        FileNotFoundError: If MNIST is not there: nothing downloads silently.
+        ValueError: If a file of it is broken.
     """
-    options = {"num_samples": num_samples, "group_size": group_size, "seed": seed}
-    return rts_data(
-        SOURCE, _splits(data_dir), batch_size=batch_size, limited=limited, **options
+    return transformations.rts_data(
+        SOURCE,
+        _splits(data_dir, download),
+        batch_size=batch_size,
+        limited=limited,
+        num_samples=num_samples,
+        group_size=group_size,
+        seed=seed,
     )
 
 
@@ -48,24 +57,25 @@ def mnist_linf(
     num_samples: int = 1,
     group_size: int = 10,
     data_dir: str | Path | None = None,
+    download: bool = False,
     seed: int = 0,
 ) -> PairData:
     """Pairs MNIST with itself under uniform noise in +-0.3, clipped to [0, 1].
 
     Arguments and errors are those of `mnist_rts`.
     """
-    options = {"num_samples": num_samples, "group_size": group_size, "seed": seed}
-    return linf_data(
-        SOURCE, _splits(data_dir), batch_size=batch_size, limited=limited, **options
+    return transformations.linf_data(
+        SOURCE,
+        _splits(data_dir, download),
+        batch_size=batch_size,
+        limited=limited,
+        num_samples=num_samples,
+        group_size=group_size,
+        seed=seed,
     )
 
 
-@functools.lru_cache(maxsize=1)
-def _splits(data_dir: str | Path | None) -> Splits:
-    builder = prepared.builder("mnist", data_dir, stand_in="digits_rts or digits_linf")
-    splits = prepared.held_out(builder, share=60)
-    train, val, test = (
-        Split(images.astype("float32") / 255, labels.astype("int64"))
-        for images, labels in (prepared.arrays(builder, split) for split in splits)
+def _splits(data_dir: Any, download: bool) -> transformations.Splits:
+    return transformations.splits(
+        grey.splits("mnist", data_dir, "mnist5k_rts or mnist5k_linf", download)
     )
-    return train, val, test

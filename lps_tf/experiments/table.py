@@ -3,6 +3,7 @@
 One is not in the paper: training on a mixture of true and attacked perturbations.
 """
 
+import dataclasses
 from typing import Any
 
 from lps_tf.experiments.settings import ClassifierSettings, Experiment, SetSettings
@@ -48,6 +49,23 @@ def _limited(k: int) -> Experiment:
         SetSettings(**_RTS, options={"limited": k}),
         # As many steps as with fresh draws.
         {**_rts_laptop(120 // k), "options": {"limited": k}},
+    )
+
+
+def _on_fashion(digits: Experiment) -> Experiment:
+    """The same experiment on all of Fashion-MNIST, which is real and easy to get."""
+    data = digits.paper.data.replace("mnist_", "fashion_")
+    before = digits.laptop["epochs"]
+    laptop = {**digits.laptop, "data": data, "epochs": round(before / 15)}
+    if "learning_rate" in laptop:
+        epochs, rates = laptop["learning_rate"]
+        scaled = tuple(epoch * laptop["epochs"] / before for epoch in epochs)
+        laptop["learning_rate"] = scaled, rates
+    return Experiment(
+        digits.about.replace("digits", "clothes"),
+        # The paper's radii are the largest norms of its own sets.
+        dataclasses.replace(digits.paper, data=data, radius=None),
+        laptop,
     )
 
 
@@ -232,6 +250,9 @@ SETS = {
         published={"pgd_ae": 0.009, "eae": 0.048, "reconstruction_mse": 0.0055},
     ),
 }
+
+for _name in [name for name in SETS if name.startswith("mnist_")]:
+    SETS[_name.replace("mnist_", "fashion_")] = _on_fashion(SETS[_name])
 
 # The radii of the paper are these quantiles of the latent norms of its set.
 _CIFAR10C_QUANTILES = {2.7: "25%", 3.9: "50%", 10.2: "75%"}

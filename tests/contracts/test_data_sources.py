@@ -8,7 +8,7 @@ import tensorflow as tf
 import lps_tf as lps
 from tests.datasets.image_folders import columns, dataset
 from tests.datasets.test_lighting import FOLDERS, write_scene
-from tests.datasets.test_photographs import prepare_cifar10, prepare_mnist
+from tests.datasets.test_photographs import prepare_cifar10, prepare_grey, prepare_mnist
 
 PAIRS = ("train_pairs", "val_pairs", "test_pairs")
 LABELLED = ("train", "val", "test", "train_perturbed")
@@ -23,6 +23,10 @@ def digits_rts(folder):
     return lambda b, s: lps.datasets.digits_rts(b, num_samples=2, group_size=3, seed=s)
 
 
+def mnist5k_rts(folder):
+    return lambda b, s: lps.datasets.mnist5k_rts(b, num_samples=2, group_size=3, seed=s)
+
+
 def digits_limited(folder):
     return lambda b, s: lps.datasets.digits_linf(
         b, limited=2, num_samples=1, group_size=2, seed=s
@@ -32,6 +36,13 @@ def digits_limited(folder):
 def mnist(folder):
     prepare_mnist(folder)
     return lambda b, s: lps.datasets.mnist_linf(b, data_dir=folder, seed=s)
+
+
+def fashion(folder):
+    prepare_grey("fashion_mnist", folder)
+    return lambda b, s: lps.datasets.fashion_corrupted(
+        batch_size=b, augment=False, data_dir=folder, seed=s
+    )
 
 
 def folders(folder):
@@ -73,14 +84,16 @@ def multi_illumination(folder):
 
 
 # Where other seeds are other images or splits; elsewhere they are other draws alone.
-RESPLIT = {digits_rts, digits_limited, folders, scenes, photos}
-SLOW = {scenes, photos, cifar10, multi_illumination}
+RESPLIT = {digits_rts, mnist5k_rts, digits_limited, folders, scenes, photos}
+SLOW = {fashion, scenes, photos, cifar10, multi_illumination}
 SOURCES = [
     pytest.param(source, marks=[pytest.mark.slow] if source in SLOW else [], id=name)
     for name, source in {
         "digits_rts": digits_rts,
+        "mnist5k_rts": mnist5k_rts,
         "digits_limited": digits_limited,
         "mnist": mnist,
+        "fashion": fashion,
         "folders": folders,
         "scenes": scenes,
         "photos": photos,

@@ -243,6 +243,9 @@ def test_only_paths_are_held(tmp_path, capsys):
     save(tmp_path / "file.png", noise)
     file = tmp_path / "file.png"
     folders = copies(tmp_path, file, file, 1001)
+    few = tmp_path / "few"
+    few.mkdir()
+    paired_folders(*copies(few, file, file, 10))  # imports what it needs
     tracemalloc.start()
     paired_folders(*folders)
     _, peak = tracemalloc.get_traced_memory()

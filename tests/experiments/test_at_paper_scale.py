@@ -124,11 +124,12 @@ def test_scenes_with_small_networks(first_step, monkeypatch):
 @pytest.mark.parametrize(
     "name, data, stand_in",
     [
-        ("mnist_rts", "mnist", "digits_rts"),
+        ("mnist_rts", "mnist", "mnist5k_rts"),
         ("cifar10c_classifier/plain", "cifar10", "photos"),
         ("mi_mip3", "Multi-Illumination", "scenes"),
     ],
 )
-def test_missing_data_are_named_with_their_stand_in(tmp_path, name, data, stand_in):
+def test_missing_data_are_named(tmp_path, monkeypatch, name, data, stand_in):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     with pytest.raises(FileNotFoundError, match=f"(?s){data}.*stand-in: {stand_in}"):
         experiments.run(name, "paper", tmp_path / "out", data_dir=tmp_path / "data")

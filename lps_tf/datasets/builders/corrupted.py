@@ -1,4 +1,4 @@
-"""TFDS builders of images with all their corruptions: of CIFAR-10, and of photos.
+"""TFDS builders of images with all their corruptions.
 
 A builder writes each image once, with its corrupted versions beside it. Draws depend
 on the split and the image's number alone, so that a data set made again is the same.
@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from lps_tf import corruptions
-from lps_tf.datasets.builders import patches, prepared
+from lps_tf.datasets.builders import grey, patches, prepared
 
 _BATCH = 256
 #: The splits that the paper's twelve and the unseen three are made for.
@@ -53,19 +53,21 @@ class _Corrupted(  # type: ignore[call-arg]
     VERSION = tfds.core.Version("1.0.0")
     _classes: tuple[str, ...]
     _about: str
+    _shape: tuple[int, int, int] = (32, 32, 3)
 
     def _clean(self, split: str) -> Iterator[tuple[np.ndarray, int]]:
-        """Images (32, 32, 3) uint8 and labels, always in the same order."""
+        """Images of `_shape`, uint8, and labels, always in the same order."""
         raise NotImplementedError
 
     def _info(self) -> tfds.core.DatasetInfo:
-        versions = (len(self.builder_config.corruptions), 32, 32, 3)
+        shape = self._shape
+        versions = (len(self.builder_config.corruptions), *shape)
         return tfds.core.DatasetInfo(
             builder=self,
             description=f"{self._about}: {self.builder_config.description}.",
             features=tfds.features.FeaturesDict(
                 {
-                    "image": tfds.features.Tensor(shape=(32, 32, 3), dtype=np.uint8),
+                    "image": tfds.features.Tensor(shape=shape, dtype=np.uint8),
                     "corrupted": tfds.features.Tensor(shape=versions, dtype=np.uint8),
                     "label": tfds.features.ClassLabel(names=self._classes),
                 }
@@ -124,6 +126,23 @@ class LpsCorruptedCifar10(_Corrupted, skip_registration=False):  # type: ignore[
         parts = dict(zip(_SPLITS, prepared.held_out(source, share=50), strict=True))
         data = source.as_dataset(split=parts[split], as_supervised=True)
         yield from data.as_numpy_iterator()
+
+
+class LpsCorruptedFashionMnist(_Corrupted, skip_registration=False):  # type: ignore[call-arg]
+    """Fashion-MNIST with its corruptions, in grey; 750 MB."""
+
+    BUILDER_CONFIGS: ClassVar = [CorruptionSet(name=k, **v) for k, v in SETS.items()]
+    _classes = (
+        *("T-shirt/top", "trouser", "pullover", "dress", "coat"),
+        *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
+    )
+    _about = "Fashion-MNIST with corruptions of lps_tf"
+    _shape = (28, 28, 1)
+
+    def _clean(self, split: str) -> Iterator[tuple[np.ndarray, int]]:
+        root = Path(self.data_dir).parents[2]
+        arrays = grey.splits("fashion_mnist", root, stand_in="", download=False)
+        yield from zip(*arrays[_SPLITS.index(split)], strict=True)
 
 
 @dataclasses.dataclass

@@ -1,5 +1,6 @@
 """Image data sets that TensorFlow Datasets has prepared on this machine."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,28 @@ def missing(name: str, where: str, how: str, stand_in: str) -> FileNotFoundError
     )
 
 
-def builder(name: str, data_dir: str | Path | None, stand_in: str) -> Any:
+def is_there(name: str, data_dir: str | Path | None) -> bool:
+    """Whether TFDS has prepared a data set."""
+    import tensorflow_datasets as tfds
+
+    return tfds.builder(name, data_dir=data_dir).data_path.exists()
+
+
+def builder(
+    name: str,
+    data_dir: str | Path | None,
+    stand_in: str,
+    download: bool = False,
+    others: Sequence[Path] = (),
+) -> Any:
     """The TFDS builder of a data set that is there.
 
     Args:
         name: Name of the data set, with its config if it has one.
         data_dir: Where TFDS keeps its data sets, default its own folder.
         stand_in: Functions of `lps_tf.datasets` that need no download.
+        download: Whether to download and prepare it if it is not there.
+        others: Where it has been looked for as well.
 
     Raises:
         FileNotFoundError: If it is not there: nothing downloads silently.
@@ -38,12 +54,14 @@ def builder(name: str, data_dir: str | Path | None, stand_in: str) -> Any:
 
     found = tfds.builder(name, data_dir=data_dir)
     if not found.data_path.exists():
-        raise missing(
-            name,
-            where=str(found.data_path),
-            how=f"`tfds build {name}`, which downloads it",
-            stand_in=stand_in,
-        )
+        if not download:
+            raise missing(
+                name,
+                where=", ".join(map(str, (found.data_path, *others))),
+                how=f"pass download=True, or call `tfds build {name}`",
+                stand_in=stand_in,
+            )
+        found.download_and_prepare()
     return found
 
 

@@ -1,6 +1,7 @@
-"""What the paper does to handwritten digits: MNIST and its stand-in alike."""
+"""The perturbations of the paper's MNIST experiments, for any small grey images."""
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -15,15 +16,24 @@ Splits = tuple[Split, Split, Split]
 _PAD = 7
 
 
+def splits(arrays: Iterable[tuple[np.ndarray, np.ndarray]]) -> Splits:
+    """Turns bytes with labels, of training, validation and test, into splits."""
+    train, val, test = (
+        Split(images.astype(np.float32) / 255, labels.astype(np.int64))
+        for images, labels in arrays
+    )
+    return train, val, test
+
+
 def rts_data(source: str, splits: Splits, **options: Any) -> PairData:
-    """Pairs digits on a 42x42 canvas with rotated, translated and scaled ones."""
+    """Pairs images on a 42x42 canvas with rotated, translated and scaled ones."""
     pad = ((0, 0), (_PAD, _PAD), (_PAD, _PAD), (0, 0))
     train, val, test = (Split(np.pad(s.images, pad), s.labels) for s in splits)
     return pair_data(f"{source}, RTS", train, val, test, perturb_rts, **options)
 
 
 def linf_data(source: str, splits: Splits, **options: Any) -> PairData:
-    """Pairs digits with digits under uniform noise in +-0.3 on every pixel."""
+    """Pairs images with themselves under uniform noise in +-0.3 on every pixel."""
     return pair_data(f"{source}, l-infinity", *splits, perturb_linf, **options)
 
 

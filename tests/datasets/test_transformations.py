@@ -1,4 +1,4 @@
-"""The digits, their splits and pairings, and the two perturbations themselves."""
+"""MNIST's 5,000 digits, their splits and pairings, and the two perturbations."""
 
 import functools
 
@@ -7,25 +7,29 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 from skimage.transform import AffineTransform, warp
-from sklearn.datasets import load_digits
 
-from lps_tf.datasets import digits_linf, digits_rts
-from lps_tf.datasets.handwriting import perturb_linf, perturb_rts
+from lps_tf.datasets import mnist5k_linf, mnist5k_rts
 from lps_tf.datasets.pipelines.on_the_fly import Split, pair_data
+from lps_tf.datasets.transformations import perturb_linf, perturb_rts
 
-SIZES = {"train": 1297, "val": 200, "test": 300}
-SOURCES = {"rts": digits_rts, "linf": digits_linf}
+SIZES = {"train": 4000, "val": 300, "test": 700}
+SOURCES = {"rts": mnist5k_rts, "linf": mnist5k_linf}
 
 
 @functools.cache
 def whole(source):
     """A data set with the whole training split in one batch: none is dropped."""
-    return SOURCES[source](batch_size=1297, num_samples=2, group_size=3)
+    return SOURCES[source](batch_size=4000, num_samples=2, group_size=3)
 
 
 @functools.cache
 def limited(source):
-    return SOURCES[source](batch_size=1297, limited=2, num_samples=1, group_size=1)
+    return SOURCES[source](batch_size=4000, limited=2, num_samples=1, group_size=1)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return mnist5k_rts(batch_size=32, num_samples=2, group_size=3)
 
 
 def columns(data):
@@ -45,7 +49,7 @@ def keys(images):
 def test_splits_have_their_sizes_and_names(source, shape):
     data = whole(source)
     assert data.image_shape == shape and data.num_classes == 10
-    assert data.name.startswith("digits (scikit-learn, 8x8 enlarged to 28x28)")
+    assert data.name.startswith("MNIST, 5,000 images")
     for name, size in SIZES.items():
         draws = 1 if name == "train" else 2
         assert len(columns(getattr(data, f"{name}_pairs"))[0]) == size * draws
@@ -55,12 +59,11 @@ def test_splits_have_their_sizes_and_names(source, shape):
 
 def test_splits_together_are_the_digits():
     labels = [columns(getattr(whole("linf"), name))[1] for name in SIZES]
-    expected = np.bincount(load_digits().target)
-    np.testing.assert_array_equal(np.bincount(np.concatenate(labels)), expected)
+    np.testing.assert_array_equal(np.bincount(np.concatenate(labels)), [500] * 10)
 
 
 def test_another_seed_splits_otherwise():
-    val = [set(keys(columns(digits_linf(seed=s).val)[0])) for s in (0, 1)]
+    val = [set(keys(columns(mnist5k_linf(seed=s).val)[0])) for s in (0, 1)]
     assert len(val[0] & val[1]) < 100
 
 
@@ -69,7 +72,7 @@ def test_evaluation_batches_are_equal_and_training_batches_complete(digits):
         sizes = {len(batch[0]) for batch in getattr(digits, name)}
         assert len(sizes) == 1 and max(sizes) <= 32
     for name in ("train", "train_pairs", "train_perturbed"):
-        assert [len(batch[0]) for batch in getattr(digits, name)] == [32] * 40
+        assert [len(batch[0]) for batch in getattr(digits, name)] == [32] * 125
 
 
 # Pairing.
@@ -106,7 +109,7 @@ def test_each_validation_image_comes_with_its_draws(digits):
     x, x_perturbed = columns(digits.val_pairs)
     np.testing.assert_array_equal(x[0::2], images)
     np.testing.assert_array_equal(x[1::2], images)
-    assert len(set(keys(x_perturbed))) == 400
+    assert len(set(keys(x_perturbed))) == 600
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -130,7 +133,7 @@ def test_limited_draws_are_k_of_each_image_and_stay(source):
         x, x_perturbed = columns(data.train_pairs)
         for key, version in zip(keys(x), keys(x_perturbed), strict=True):
             versions.setdefault(key, []).append(version)
-        assert len(versions) == 1297
+        assert len(versions) == 4000
         assert all(len(v) == 2 and v[0] != v[1] for v in versions.values())
         epochs.append({key: set(v) for key, v in versions.items()})
     assert epochs[0] == epochs[1]
@@ -274,7 +277,7 @@ def test_linf_clips_to_the_range_of_images():
     [
         ({"batch_size": 0}, "`batch_size` must be .* at least 1.*batch_size=0"),
         ({"batch_size": 2.5}, "`batch_size` must be a whole number.*batch_size=2.5"),
-        ({"batch_size": 1298}, "`batch_size` must be at most.*1298, images=1297"),
+        ({"batch_size": 4001}, "`batch_size` must be at most.*4001, images=4000"),
         ({"limited": 0}, "`limited` must be .* at least 1.*limited=0"),
         ({"num_samples": 0}, "`num_samples` must be .* at least 1.*num_samples=0"),
         ({"group_size": -1}, "`group_size` must be .* at least 1.*=-1"),
