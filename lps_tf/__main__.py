@@ -234,6 +234,7 @@ def _certify(options: argparse.Namespace) -> None:
         smoothed,
         data.test,
         options.output,
+        perturbed=data.test_groups,
         shard=shard,
         n0=options.n0,
         n=options.n,

@@ -13,12 +13,14 @@ does not take into account.
 """
 
 from lps_tf.certification.comparison import Comparison, compare
+from lps_tf.certification.coverage import Coverage
 from lps_tf.certification.dataset import certify_dataset, merge, parse_shard
 from lps_tf.certification.report import CertificationReport, certified_curves
 
 __all__ = [
     "CertificationReport",
     "Comparison",
+    "Coverage",
     "certified_curves",
     "certify_dataset",
     "compare",

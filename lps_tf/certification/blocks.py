@@ -25,6 +25,8 @@ class Blocks:
 
     #: In a block's file: indices of the images, labels, and what `certify` returns.
     ARRAYS = ("index", "labels", "prediction", "radius", "p_lower", "samples")
+    #: In some: what true perturbations of the images are measured by.
+    MEASURED = ("norms", "perturbed_correct")
 
     def __init__(self, directory: str | Path, settings: dict | None = None):
         self._store, self._directory = Store(directory, settings), Path(directory)

@@ -10,14 +10,16 @@ import numpy as np
 import tensorflow as tf
 
 from lps_tf._internal import checks, files, inputs, outputs
+from lps_tf._internal.checks import VOID
 from lps_tf._internal.progress import progress
 from lps_tf._version import __version__
+from lps_tf.certification import coverage
 from lps_tf.certification.blocks import Blocks
 from lps_tf.certification.report import CertificationReport
 from lps_tf.certification.smoothing import SmoothedClassifier
 
-#: Images and labels.
-Batch = tuple[np.ndarray, np.ndarray]
+#: Images and labels, and perturbed versions of the images if they were asked for.
+Batch = tuple[np.ndarray, ...]
 
 
 def certify_dataset(
@@ -25,6 +27,7 @@ def certify_dataset(
     data: Any,
     directory: str | Path,
     *,
+    perturbed: Any = None,
     n0: int = 100,
     n: int = 10_000,
     alpha: float = 1e-3,
@@ -51,6 +54,10 @@ def certify_dataset(
             whenever it is read.
         directory: Folder of the results, a file for each block of images. Shards may
             share a folder.
+        perturbed: True perturbations of the same images in the same order, to say how
+            many of them lie inside of the certificates: batches (versions, y) as
+            `PairData.test_groups` has them, or a pair of such arrays; versions (batch,
+            count, height, width, channels). None leaves that out.
         n0: Number of samples that choose the class.
         n: Number of samples that bound its probability; the most of them with
             `target_radius` or `share`.
@@ -80,9 +87,10 @@ def certify_dataset(
     number, shards = (1, 1) if shard is None else _checked_shard(*shard)
 
     def batches() -> Iterator[Batch]:
-        return _batches(smoothed.classifier, data, size, limit, ignore_class)
+        found = _batches(smoothed.classifier, data, size, limit, ignore_class)
+        return found if perturbed is None else _with_versions(found, perturbed, size)
 
-    digests = [_digests(x, y) for x, y in batches()]
+    digests = [_digests(*batch) for batch in batches()]
     if not digests:
         raise ValueError("There are no images: the data set is empty.")
     options: dict[str, Any] = {
@@ -103,11 +111,13 @@ def certify_dataset(
         )
     missing = [k for k in mine if blocks.read(k) is None]
     bar = progress(missing, f"certify, {size} images each", verbose)
-    for k, x, y in _read_again(batches(), digests, bar):
+    for k, (x, y, *versions) in _read_again(batches(), digests, bar):
         index = blocks.index(k)
         found = smoothed.certify(x, index=index, verbose=False, **options)
         arrays = {name: np.asarray(value) for name, value in found._asdict().items()}
         del arrays["alpha"]
+        if versions:
+            arrays |= coverage.measure(smoothed, x, versions[0], y)
         # Only now: what `certify` refuses must leave no settings behind.
         blocks.claim(None if shard is None else shards)
         blocks.write(k, {"index": index, "labels": y, **arrays})
@@ -132,7 +142,7 @@ def _settings(smoothed: SmoothedClassifier, digests: list[list[str]]) -> dict[st
 
 def _read_again(
     batches: Iterator[Batch], digests: list[list[str]], wanted: Iterable[int]
-) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+) -> Iterator[tuple[int, Batch]]:
     """The wanted blocks by number, sure to be those that the digests are of."""
     numbered = enumerate(batches)
     for k in wanted:
@@ -142,7 +152,7 @@ def _read_again(
                 "The data set gives other images when it is read again, so that their "
                 "indices mean nothing. Turn off what shuffles or augments it."
             )
-        yield k, *batch
+        yield k, batch
 
 
 def merge(directories: Sequence[str | Path], output: str | Path) -> CertificationReport:
@@ -239,14 +249,40 @@ def _batches(
                 return
 
 
-def _digests(x: np.ndarray, y: np.ndarray) -> list[str]:
-    return [files.digest(*pair) for pair in zip(x, y, strict=True)]
+def _with_versions(
+    batches: Iterator[Batch], perturbed: Any, size: int
+) -> Iterator[Batch]:
+    """Blocks with the perturbed versions of their images, which must be theirs."""
+    if isinstance(perturbed, tf.data.Dataset):
+        perturbed = perturbed.rebatch(size)
+    groups = inputs.batches(perturbed, batch_size=size)
+    for x, y in batches:
+        versions, labels = next(groups, (np.zeros(0), np.zeros(0)))
+        versions, labels = (np.asarray(part)[: len(x)] for part in (versions, labels))
+        if versions.shape[:1] + versions.shape[2:] != x.shape:
+            raise ValueError(
+                "`perturbed` must have versions (batch, count, height, width, "
+                "channels) of each image. Received: versions of shape "
+                f"{versions.shape} for images of shape {x.shape}"
+            )
+        if not np.array_equal(labels[y != VOID], y[y != VOID]):
+            raise ValueError(
+                "The labels of `perturbed` are not those of `data`: it must have the "
+                "same images in the same order."
+            )
+        flat = checks.images("versions", versions.reshape(-1, *x.shape[1:]))
+        yield x, y, flat.numpy().reshape(versions.shape)
+
+
+def _digests(*batch: np.ndarray) -> list[str]:
+    return [files.digest(*example) for example in zip(*batch, strict=True)]
 
 
 def _require_equal(one: tuple[Path, dict], other: tuple[Path, dict]) -> None:
     """Raises ValueError unless two files hold the same block."""
     (path, block), (other_path, other_block) = one, other
-    if any(not np.array_equal(block[k], other_block[k]) for k in Blocks.ARRAYS):
+    same = block.keys() == other_block.keys()
+    if not (same and all(np.array_equal(block[k], other_block[k]) for k in block)):
         raise ValueError(
             f"{path} and {other_path} have different certificates of the same images. "
             "Certify them again in one folder, and leave out the other."

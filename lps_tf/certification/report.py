@@ -12,6 +12,7 @@ from lps_tf import plots
 from lps_tf._internal.checks import VOID
 from lps_tf._internal.report import Report
 from lps_tf.certification.blocks import Blocks
+from lps_tf.certification.coverage import Coverage, rows, summarise
 from lps_tf.certification.smoothing import ABSTAIN
 
 #: Certified radii to ask for, in standardised latent units.
@@ -34,6 +35,10 @@ class CertificationReport(Report):
             abstains.
         radius: Certified radii, of the shape of the labels, 0 where it abstains.
         samples: Number of noise samples spent on each image, (images,).
+        norms: Latent norms of true perturbations of each image, (images, count); None
+            if they were not given.
+        perturbed_correct: Where the base classifier gets them right, (images, count)
+            or (images, count, height, width); None if they were not given.
     """
 
     settings: dict
@@ -42,6 +47,8 @@ class CertificationReport(Report):
     prediction: np.ndarray
     radius: np.ndarray
     samples: np.ndarray
+    norms: np.ndarray | None = None
+    perturbed_correct: np.ndarray | None = None
 
     @classmethod
     def load(cls, path: str | Path) -> "CertificationReport":
@@ -62,7 +69,8 @@ class CertificationReport(Report):
         there = [block for block in read if block is not None]
         if not there:
             raise ValueError(f"No image is certified in {path} yet.")
-        names = ("index", "labels", "prediction", "radius", "samples")
+        names = ["index", "labels", "prediction", "radius", "samples"]
+        names += [k for k in Blocks.MEASURED if all(k in block for block in there)]
         arrays = {name: np.concatenate([b[name] for b in there]) for name in names}
         return cls(blocks.settings, **arrays)
 
@@ -105,6 +113,15 @@ class CertificationReport(Report):
         """The mean over labels that are not void; NaN if all are."""
         valid = values[self.valid]
         return float(valid.mean()) if valid.size else float("nan")
+
+    @property
+    def coverage(self) -> Coverage | None:
+        """How many true perturbations lie inside; None if none were given."""
+        if self.norms is None or self.perturbed_correct is None:
+            return None
+        return summarise(
+            self.norms, self.perturbed_correct, self.radius, self.correct, self.valid
+        )
 
     @property
     def mean_samples(self) -> float:
@@ -188,6 +205,8 @@ class CertificationReport(Report):
             "average certified radius (ACR)": f"{self.acr:.4f}",
             "samples an image": f"{self.mean_samples:.0f}",
         }
+        if self.coverage is not None:
+            table |= rows(self.coverage)
         width = max(map(len, table))
         lines = [f"{name:{width}}  {value}" for name, value in table.items()]
         columns = self._curves(self.radii)
@@ -220,6 +239,7 @@ class CertificationReport(Report):
             "abstained": self.abstained,
             "average_certified_radius": self.acr,
             "mean_samples": self.mean_samples,
+            "coverage": None if self.coverage is None else self.coverage._asdict(),
             "radii": asked.tolist(),
             **{k.lower().replace(" ", "_"): v.tolist() for k, v in curves},
             "settings": self.settings,

@@ -154,6 +154,7 @@ class _Work:
             smoothed,
             self.data().test,
             run / "certificates",
+            perturbed=self.data().test_groups,
             n0=s.n0,
             n=s.n,
             alpha=s.alpha,

@@ -124,6 +124,11 @@ def _card(metrics: dict) -> dict:
         card["sigma"] = metrics["resolved"]["sigma"]
         card["metrics"]["certified"] = {name: certified[name] for name in names}
         card["metrics"]["certified"] |= {k: settings[k] for k in ("n0", "n", "alpha")}
+        coverage = certified.get("coverage")  # of none where it was not asked for
+        if coverage:
+            card["metrics"]["certified"]["true perturbations inside"] = coverage[
+                "inside"
+            ]
     return card
 
 

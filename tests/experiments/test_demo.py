@@ -36,6 +36,7 @@ def test_from_pairs_to_a_robust_certified_exported_classifier(quick):
         assert attacks == sorted(attacks, reverse=True) and len(attacks) == 4
     certified = smoothing["certified"]
     assert certified["images"] == 4 and certified["settings"]["sigma"] == 0.5
+    assert certified["coverage"]["perturbations"] == 4 * 10
     # The SavedModels agreed in a process that cannot import the package.
     differences = metrics["largest_difference_after_reload"]
     assert differences["perturbed"] < 1e-5 and differences["prediction"] == 0
@@ -52,6 +53,7 @@ def test_the_report_is_one_self_contained_page(quick):
     title = page[page.index("<title>") : page.index("</title>")]
     assert "quick scale" in title and "digits (scikit-learn" in title
     assert "too short for its\nfigures to mean anything" in page
+    assert "Of 40 true perturbations" in page
     for name in demo.EXPORTED[1:]:
         assert f'href="{name}/report.html"' in page and (quick / name).is_dir()
 
