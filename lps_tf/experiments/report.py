@@ -36,19 +36,9 @@ def page(experiments: Mapping[str, tuple[Path, dict]], title: str, **facts: Any)
         **facts: Further values that the template uses.
     """
     sections = [_section(*experiment) for experiment in experiments.values()]
-    attacked = {
-        section["m"]["about"].split(", ", 1)[1]: _attacked(section["m"])
-        for section in sections
-        if "robustness" in section["m"]
-    }
-    if len(attacked) > 1:
-        figure = plots.curves(
-            list(next(iter(attacked.values()))),
-            {name: list(found.values()) for name, found in attacked.items()},
-            "radius of the latent attack",
-            "accuracy",
-        )
-        facts["attacked"] = _encoded(plots.png(figure))
+    classifiers = [s["m"] for s in sections if "robustness" in s["m"]]
+    if len(classifiers) > 1:
+        facts["attacked"] = _encoded(plots.png(_accuracy_by_radius(classifiers)))
     return render(
         "report.html", title=title, sections=sections, version=__version__, **facts
     )
@@ -91,11 +81,36 @@ def _encoded(picture: bytes) -> str:
     return base64.b64encode(picture).decode()
 
 
+def _accuracy_by_radius(classifiers: list[dict]) -> Figure:
+    """Plots accuracy under attack and certified accuracy, both from radius 0 on."""
+    attacked = {m["about"].split(", ", 1)[1]: _attacked(m) for m in classifiers}
+    figure = plots.curves(
+        list(next(iter(attacked.values()))),
+        {name: list(found.values()) for name, found in attacked.items()},
+        "latent radius",
+        "accuracy",
+    )
+    axis = figure.axes[0]
+    for i, metrics in enumerate(classifiers):
+        if "certified" in metrics:
+            found = metrics["certified"]
+            axis.plot(
+                found["radii"],
+                found["certified_accuracy"],
+                ls="--",
+                color=plots.COLOURS[i],
+                label=f"certified, sigma {metrics['resolved']['sigma']:.3g}",
+            )
+    axis.legend(frameon=False, fontsize=8)
+    return figure
+
+
 def _attacked(metrics: dict) -> dict[float, float]:
-    """Returns accuracies by the radius of the attack."""
+    """Returns accuracies by the radius of the attack; 0 is the image itself."""
     rows = metrics["robustness"]["rows"]
     attacks = [row["accuracy"] for name, row in rows.items() if "attack/" in name]
-    return dict(zip(metrics["resolved"]["radii"], attacks, strict=True))
+    radii = [0.0, *metrics["resolved"]["radii"]]
+    return dict(zip(radii, [rows["clean"]["accuracy"], *attacks], strict=True))
 
 
 def _training_curves(log: dict[str, list[tuple[int, float]]]) -> Figure:
