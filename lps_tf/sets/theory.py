@@ -42,6 +42,7 @@ from lps_tf.sets.likelihoods import Bernoulli, Gaussian
 from lps_tf.sets.pairs import Pairs
 from lps_tf.sets.perturbation_set import PerturbationSet
 from lps_tf.sets.protocol import decode_compiled
+from lps_tf.sets.rate_distortion import least_error as least_error
 
 
 @dataclass(frozen=True)
