@@ -49,15 +49,18 @@ PYTEST := $(VENV)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 # of them comes to hold 4 GB.
 PAPER := tests/experiments/test_at_paper_scale.py
 RUNS := $(filter-out $(PAPER),$(wildcard tests/experiments/test_*.py tests/test_*.py))
-LARGE := $(PAPER) $(addprefix tests/,benchmarks contracts corruptions datasets networks)
-REST := tests $(addprefix --ignore=,$(RUNS) $(LARGE))
+LARGE := $(PAPER) tests/benchmarks
+ROOMS := $(addprefix tests/,contracts corruptions datasets networks)
+ROBUST := $(addprefix tests/,certification perturbations robustness)
+REST := tests $(addprefix --ignore=,$(RUNS) $(LARGE) $(ROOMS))
 
 test: .venv/installed
-	@failed=0; for part in "$(RUNS) $(LARGE)" "$(REST)"; do \
+	@failed=0; for part in "$(RUNS) $(LARGE) $(ROOMS)" "$(REST)"; do \
 		$(PYTEST) -m "not slow" --check-slow $(COVERAGE) $$part || failed=1; done; exit $$failed
 
 test-all: .venv/installed
-	@failed=0; for part in "$(RUNS)" "$(LARGE)" "$(REST)"; do \
+	@failed=0; for part in "$(RUNS)" "$(LARGE)" "$(ROOMS)" "$(ROBUST)" \
+		"$(REST) $(addprefix --ignore=,$(ROBUST))"; do \
 		$(PYTEST) -m slow $(COVERAGE) $$part || failed=1; done; exit $$failed
 
 # PyTorch, which only `make bench` and the tests of reading its files need.
