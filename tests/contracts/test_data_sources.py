@@ -85,7 +85,7 @@ def multi_illumination(folder):
 
 # Where other seeds are other images or splits; elsewhere they are other draws alone.
 RESPLIT = {digits_rts, mnist5k_rts, digits_limited, folders, scenes, photos}
-SLOW = {fashion, scenes, photos, cifar10, multi_illumination}
+SLOW = {mnist5k_rts, fashion, scenes, photos, cifar10, multi_illumination}
 SOURCES = [
     pytest.param(source, marks=[pytest.mark.slow] if source in SLOW else [], id=name)
     for name, source in {
