@@ -205,8 +205,8 @@ class CertificationReport(Report):
             "average certified radius (ACR)": f"{self.acr:.4f}",
             "samples an image": f"{self.mean_samples:.0f}",
         }
-        if self.coverage is not None:
-            table |= rows(self.coverage)
+        found = self.coverage
+        table |= {} if found is None else rows(found)
         width = max(map(len, table))
         lines = [f"{name:{width}}  {value}" for name, value in table.items()]
         columns = self._curves(self.radii)
@@ -232,14 +232,14 @@ class CertificationReport(Report):
             radii: Radii of the curves, in standardised latent units; default `radii`.
         """
         asked = np.asarray(self.radii if radii is None else radii, np.float64)
-        curves = self._curves(asked).items()
+        curves, found = self._curves(asked).items(), self.coverage
         return {
             "images": self.images,
             "accuracy": self.accuracy,
             "abstained": self.abstained,
             "average_certified_radius": self.acr,
             "mean_samples": self.mean_samples,
-            "coverage": None if self.coverage is None else self.coverage._asdict(),
+            "coverage": None if found is None else found._asdict(),
             "radii": asked.tolist(),
             **{k.lower().replace(" ", "_"): v.tolist() for k, v in curves},
             "settings": self.settings,

@@ -25,18 +25,9 @@ def fashion_rts(
 
     59,000 images to train on, 1,000 to validate, 10,000 to test.
 
-    Args:
-        batch_size: Size of training batches.
-        limited: Number of fixed perturbed versions of each training image; None draws
-            others in each epoch.
-        num_samples: Number of fixed versions of each validation and test image.
-        group_size: Number of versions of each test image in `test_groups`.
-        data_dir: Folder of TensorFlow Datasets, or of the published idx files; by
-            default that of TensorFlow Datasets. After it come the cache of
-            `keras.datasets` and the folder of Debian's package dataset-fashion-mnist.
-        download: Whether to download Fashion-MNIST through TensorFlow Datasets if it
-            is not there.
-        seed: Seed of the draws.
+    Arguments are those of `mnist_rts`. After TensorFlow Datasets and the cache of
+    `keras.datasets`, it is looked for in the folder of Debian's package
+    dataset-fashion-mnist.
 
     Raises:
         FileNotFoundError: If Fashion-MNIST is not there: nothing downloads silently.

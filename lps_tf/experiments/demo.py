@@ -18,11 +18,11 @@ import lps_tf as lps
 from lps_tf._internal import files
 from lps_tf._internal.progress import quiet
 from lps_tf.experiments import running
+from lps_tf.experiments.classifier_table import DEMO
 from lps_tf.experiments.classifiers import sigma
 from lps_tf.experiments.report import page
 from lps_tf.experiments.settings import ClassifierSettings
 from lps_tf.experiments.stages import Stages
-from lps_tf.experiments.table import DEMO
 
 #: The experiments whose SavedModels are loaded again, in the order of the check.
 EXPORTED = ("demo/set", "demo/adversarial", "demo/smoothing")

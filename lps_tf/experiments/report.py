@@ -91,14 +91,14 @@ def _accuracy_by_radius(classifiers: list[dict]) -> Figure:
         "accuracy",
     )
     axis = figure.axes[0]
-    for i, metrics in enumerate(classifiers):
+    for line, metrics in zip(axis.get_lines(), classifiers, strict=True):
         if "certified" in metrics:
             found = metrics["certified"]
             axis.plot(
                 found["radii"],
                 found["certified_accuracy"],
                 ls="--",
-                color=plots.COLOURS[i],
+                color=line.get_color(),
                 label=f"certified, sigma {metrics['resolved']['sigma']:.3g}",
             )
     axis.legend(frameon=False, fontsize=8)

@@ -9,7 +9,7 @@ import tensorflow as tf
 import lps_tf as lps
 from lps_tf import experiments
 from lps_tf.experiments import EXPERIMENTS, changed, classifiers
-from lps_tf.experiments.table import DEMO
+from lps_tf.experiments.classifier_table import DEMO
 
 # The paper's numbers, typed from its tables.
 RTS = ("mnist_stn", "bernoulli", 100, 128, [0, 40, 100], [0, 8e-4, 0])
