@@ -129,7 +129,7 @@ class LpsCorruptedCifar10(_Corrupted, skip_registration=False):  # type: ignore[
 
 
 class LpsCorruptedFashionMnist(_Corrupted, skip_registration=False):  # type: ignore[call-arg]
-    """Fashion-MNIST with its corruptions, in grey; 750 MB."""
+    """Fashion-MNIST with its corruptions, in grey; 940 MB."""
 
     BUILDER_CONFIGS: ClassVar = [CorruptionSet(name=k, **v) for k, v in SETS.items()]
     _classes = (
