@@ -5,8 +5,12 @@
 # make test    the tests of every module and of the main job, the lint among them: minutes
 # make test-all  the rest of them, the notebooks among them: half an hour
 # make lint    the lint and the types alone; make format mends what it can
-# make docs    the API reference, from the docstrings: runs/api/index.html
-# make bench   speed as ratios to PyTorch and to plain code: runs/bench.json
+# make docs    the documentation site, offline and strictly: runs/site/index.html
+#              (on Python 3.11 or newer, which Sphinx needs)
+# make package  the wheel and the sdist, checked, and the wheel used where nothing else
+#              is installed: dist/
+# make bench   speed as ratios to PyTorch and to plain code: runs/speed/, what is not yet
+#              there (BENCH='--output docs/results/speed' for docs/speed.md)
 # make clean   removes .venv and the results of runs
 # Each target makes .venv first, with the versions of constraints.txt.
 
@@ -15,7 +19,7 @@ VENV := .venv/bin
 # TensorFlow speaks of missing GPUs at length; errors still show.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 .DEFAULT_GOAL := help
-.PHONY: help demo tutorials saved_models test test-all lint format docs bench clean
+.PHONY: help demo tutorials saved_models test test-all lint format docs package bench clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -48,31 +52,53 @@ PYTEST := $(VENV)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 # What XLA has compiled stays in a process for good. In parts, one after the other, none
 # of them comes to hold 4 GB.
 PAPER := tests/experiments/test_at_paper_scale.py
-RUNS := $(filter-out $(PAPER),$(wildcard tests/experiments/test_*.py tests/test_*.py))
+EXPERIMENTS := $(filter-out $(PAPER),$(wildcard tests/experiments/test_*.py))
+RUNS := $(EXPERIMENTS) $(wildcard tests/test_*.py)
 LARGE := $(PAPER) tests/benchmarks
 ROOMS := $(addprefix tests/,contracts corruptions datasets networks)
+SETS := tests/contracts/test_any_set.py
 ROBUST := $(addprefix tests/,certification perturbations robustness)
 REST := tests $(addprefix --ignore=,$(RUNS) $(LARGE) $(ROOMS))
 
 test: .venv/installed
-	@failed=0; for part in "$(RUNS) $(LARGE) $(ROOMS)" "$(REST)"; do \
+	@failed=0; for part in "$(RUNS)" "$(LARGE) $(ROOMS)" "$(REST)"; do \
 		$(PYTEST) -m "not slow" --check-slow $(COVERAGE) $$part || failed=1; done; exit $$failed
 
 test-all: .venv/installed
-	@failed=0; for part in "$(RUNS)" "$(LARGE)" "$(ROOMS)" "$(ROBUST)" \
+	@failed=0; for part in "$(EXPERIMENTS)" "$(wildcard tests/test_*.py)" "$(LARGE)" \
+		"$(ROOMS) --ignore=$(SETS)" "$(SETS)" "$(ROBUST)" \
 		"$(REST) $(addprefix --ignore=,$(ROBUST))"; do \
 		$(PYTEST) -m slow $(COVERAGE) $$part || failed=1; done; exit $$failed
 
-# PyTorch, which only `make bench` and the tests of reading its files need.
+# PyTorch, which only `make bench` and the tests of reading its files need; and ONNX and
+# LiteRT, which only the tests of exporting to them need.
 .venv/original: .venv/installed
-	$(VENV)/python -m pip install --quiet --constraint constraints.txt --editable '.[original]'
+	$(VENV)/python -m pip install --quiet --constraint constraints.txt --editable '.[original,export]'
 	touch $@
 
-bench: .venv/original
-	$(VENV)/python -m tests.benchmarks
+BENCH ?=
 
-docs: .venv/installed
-	$(VENV)/pdoc --docformat google --output-directory runs/api lps_tf lps_tf.experiments
+bench: .venv/original
+	$(VENV)/python -m tests.benchmarks $(BENCH)
+
+.venv/docs: .venv/installed
+	$(VENV)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
+docs: .venv/docs
+	$(VENV)/python -m docs.site
+
+# Not in .venv, which has far more than a user's environment.
+package:
+	rm -rf build dist runs/package
+	$(PYTHON) -m venv runs/package/tools
+	runs/package/tools/bin/pip install --quiet --constraint constraints.txt build twine check-wheel-contents
+	PIP_CONSTRAINT=constraints.txt runs/package/tools/bin/python -m build --outdir dist
+	runs/package/tools/bin/twine check --strict dist/*
+	runs/package/tools/bin/check-wheel-contents dist/*.whl
+	$(PYTHON) -m venv runs/package/user
+	runs/package/user/bin/pip install --quiet --constraint constraints.txt dist/*.whl
+	cd runs/package && user/bin/python -I ../../.ci/smoke.py
 
 lint: .venv/installed
 	$(VENV)/ruff check . && $(VENV)/ruff format --check . && $(VENV)/mypy

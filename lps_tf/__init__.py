@@ -2,25 +2,48 @@
 
 import sys
 from importlib import import_module
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-from lps_tf._version import __version__
+from wrapt import register_post_import_hook
 
-# Python says "-m" here while it looks for the module that `python -m` is to run. The
-# command line answers `--help` before it imports TensorFlow, which takes seconds;
-# everybody else gets all of it at once, so that Keras knows the classes of saved files.
-if Path(sys.argv[0] if sys.argv else "").stem in ("-m", "lps-tf"):
-    __all__ = ["__version__"]
+from lps_tf._version import __version__ as __version__
 
-    def __getattr__(name: str) -> Any:
-        if find_spec(f"lps_tf.{name}"):
-            return import_module(f"lps_tf.{name}")
-        return getattr(import_module("lps_tf._public"), name)
-
-else:
-    from lps_tf import _public
+if TYPE_CHECKING:
     from lps_tf._public import *  # noqa: F403
 
-    __all__ = [*_public.__all__, "__version__"]
+# TensorFlow takes seconds to import. The public names are there on first use, all of
+# them at once; what needs no TensorFlow is imported alone.
+_ALONE = ("corruptions", "experiments")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ALONE:
+        return import_module(f"lps_tf.{name}")
+    private = name.startswith("__") and name != "__all__"
+    if private or "lps_tf._public" in sys.modules:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    _import_public()
+    return getattr(sys.modules[__name__], name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*sys.modules[__name__].__all__, "experiments"])
+
+
+def _import_public() -> None:
+    public = import_module("lps_tf._public")
+    names = {name: getattr(public, name) for name in public.__all__}
+    globals().update(names, __all__=[*names, "__version__"])
+
+
+def _register_classes(keras: ModuleType) -> None:
+    """Imports every class that Keras is to know when it loads a saved file."""
+    rooms = {name.split(".")[1] for name in sys.modules if name.startswith("lps_tf.")}
+    # Otherwise a room is being imported, and it is that room that imports Keras.
+    if rooms <= {"__main__", "_internal", "_version", *_ALONE}:
+        _import_public()
+
+
+# At once if Keras is there already.
+register_post_import_hook(_register_classes, "keras")

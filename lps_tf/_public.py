@@ -1,23 +1,37 @@
 """The public names: what `import lps_tf` gives."""
 
 import lps_tf._internal.backend  # noqa: F401  first, because it starts quietly
-from lps_tf import certification, corruptions, datasets, networks, plots, robustness
+from lps_tf import (
+    certification,
+    corruptions,
+    datasets,
+    networks,
+    plots,
+    robustness,
+    sets,
+)
 from lps_tf.certification import CertificationReport, certify_dataset
-from lps_tf.certification.smoothing import Certificate, SmoothedClassifier
+from lps_tf.certification.certificate import Certificate
+from lps_tf.certification.smoothing import SmoothedClassifier
 from lps_tf.perturbations import (
     AttackResult,
+    AugMix,
     LatentAPGD,
     LatentAugmentation,
+    LatentAutoAttack,
     LatentNoise,
     LatentPGD,
+    Prime,
     RadiusSchedule,
     RandomSearch,
     SmoothedPGD,
     WorstOfGroup,
 )
 from lps_tf.robustness import (
+    CorruptionReport,
     RobustnessReport,
     SanityReport,
+    corruption_errors,
     evaluate_robustness,
     objectives,
     sanity_checks,
@@ -32,14 +46,18 @@ from lps_tf.training.backup import Backup
 
 __all__ = [
     "AttackResult",
+    "AugMix",
     "Backup",
     "Certificate",
     "CertificationReport",
+    "CorruptionReport",
     "LatentAPGD",
     "LatentAugmentation",
+    "LatentAutoAttack",
     "LatentNoise",
     "LatentPGD",
     "PerturbationSet",
+    "Prime",
     "RadiusSchedule",
     "RandomSearch",
     "RobustClassifier",
@@ -50,6 +68,7 @@ __all__ = [
     "WorstOfGroup",
     "certification",
     "certify_dataset",
+    "corruption_errors",
     "corruptions",
     "datasets",
     "evaluate_robustness",
@@ -64,5 +83,6 @@ __all__ = [
     "robustness",
     "sanity_checks",
     "schedules",
+    "sets",
     "theory",
 ]

@@ -60,7 +60,9 @@ def pytest_runtest_makereport(item):
 def pytest_runtest_logreport(report):
     marked = {"slow", "essential"} & set(report.keywords)
     if not marked and report.when != "teardown":
-        _durations[report.nodeid] += min(report.duration, report.processor_seconds)
+        # A worker that died has no report of its own, and must not hide which it was.
+        seconds = getattr(report, "processor_seconds", report.duration)
+        _durations[report.nodeid] += min(report.duration, seconds)
 
 
 @pytest.hookimpl(trylast=True)
@@ -92,6 +94,17 @@ def little_memory():
 @pytest.fixture(autouse=True)
 def seeded():
     keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def as_they_were(request):
+    """Leaves shared models to the next test uncompiled, and with their own radius."""
+    yield
+    for name in {"tiny_set", "tiny_classifier"} & set(request.fixturenames):
+        model = request.getfixturevalue(name)
+        assert not model.compiled, f"this test compiled {name}, which others use"
+        if name == "tiny_set":
+            model.radius = 2.0
 
 
 @pytest.fixture(scope="session")
@@ -126,8 +139,3 @@ def tiny_classifier():
     # With this seed the answer differs between images, and within one image's set.
     keras.utils.set_random_seed(4)
     return lps.networks.classifiers.small_cnn((12, 12, 1), 3, filters=(4,), units=8)
-
-
-@pytest.fixture(scope="session")
-def digits():
-    return lps.datasets.digits_rts(batch_size=32, num_samples=2, group_size=3)

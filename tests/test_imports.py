@@ -16,12 +16,12 @@ PACKAGE = ROOT / "lps_tf"
 
 # A room imports from its own floor or from those above it in this list.
 FLOORS = [
-    {"_internal", "_version", "plots"},
+    {"_internal", "_version"},
     {"corruptions", "networks", "training"},
     {"datasets", "sets"},
     {"certification", "perturbations"},
     {"robustness"},
-    {"serving"},
+    {"plots", "serving"},
     {"__init__", "_public"},  # `import lps_tf` brings all of the above
     {"experiments"},
     {"__main__"},
@@ -137,6 +137,71 @@ def test_every_public_name_is_there():
         assert getattr(lps_tf, name) is not None
 
 
+def test_the_package_shows_its_public_names_alone():
+    assert set(dir(lps_tf)) == {*lps_tf.__all__, "experiments"}
+    with pytest.raises(AttributeError, match="has no attribute 'experiment'"):
+        _ = lps_tf.experiment
+
+
+def run(code):
+    """What a new process prints."""
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return result.stdout
+
+
+def test_corruptions_need_neither_tensorflow_nor_keras_nor_plots():
+    code = """
+import sys
+import numpy as np
+import lps_tf
+from lps_tf.corruptions import corrupt
+images = np.full((2, 16, 16, 1), 0.5, np.float32)
+print(lps_tf.corruptions.corrupt is corrupt, corrupt(images, "fog").shape)
+print(*sorted({name.split(".")[0] for name in sys.modules}))
+"""
+    done, modules = run(code).splitlines()
+    assert done == "True (2, 16, 16, 1)"
+    assert {"numpy", "scipy", "lps_tf"} <= {*modules.split()}
+    heavy = {"tensorflow", "keras", "tensorflow_datasets", "tensorflow_probability"}
+    heavy |= {"tf_keras", "matplotlib", "skimage", "sklearn", "pandas", "mlxtend"}
+    assert not heavy & {*modules.split()}
+
+
+# Keras has to know the classes whether it is imported after lps_tf or before it, and
+# TensorFlow, which imports Keras, too.
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import lps_tf; import keras",
+        "import keras; import lps_tf",
+        "import lps_tf; import tensorflow; import keras",
+        "import lps_tf.corruptions; import keras",
+        "from lps_tf import sets; import keras",
+    ],
+)
+def test_saved_files_load_whatever_is_imported_first(imports):
+    saved = ROOT / "tests" / "golden" / "saved" / "robust_classifier.keras"
+    code = f"{imports}; print(type(keras.models.load_model({str(saved)!r})).__module__)"
+    assert run(code) == "lps_tf.robustness.classifier\n"
+
+
+@pytest.mark.essential
+def test_experiments_are_imported_on_use():
+    code = (
+        "import sys, lps_tf as lps; before = 'lps_tf.experiments' in sys.modules; "
+        "print(before, 'mnist_rts' in lps.experiments.EXPERIMENTS, lps.experiments.run)"
+    )
+    assert run(code).startswith("False True <function run")
+
+
 # Which of Keras's other backends load depends on what is installed: even the one of
 # NumPy needs JAX. So Keras only says that it runs on another one.
 OTHER_BACKEND = """
@@ -152,14 +217,7 @@ except ImportError as error:
 @pytest.mark.essential
 @pytest.mark.parametrize("backend", ["jax"])
 def test_another_backend_gives_a_clear_error(backend):
-    result = subprocess.run(
-        [sys.executable, "-c", OTHER_BACKEND.format(backend=backend)],
-        cwd=ROOT,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    assert "needs Keras's TensorFlow backend" in result.stdout
-    assert f"Received: backend '{backend}'" in result.stdout
-    assert "KERAS_BACKEND=tensorflow" in result.stdout
+    printed = run(OTHER_BACKEND.format(backend=backend))
+    assert "needs Keras's TensorFlow backend" in printed
+    assert f"Received: backend '{backend}'" in printed
+    assert "KERAS_BACKEND=tensorflow" in printed

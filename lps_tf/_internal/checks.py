@@ -4,15 +4,20 @@ Images and labels are converted once, here: float32 and int64 from then on. The 
 functions check arrays at once and, inside a `tf.data` pipeline, each batch as it comes.
 """
 
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from lps_tf._internal.names import hint as hint
+from lps_tf._internal.names import known as known
 from lps_tf._internal.numbers import count as count
 from lps_tf._internal.numbers import in_range as in_range
 from lps_tf._internal.numbers import positive as positive
+from lps_tf._internal.numbers import positive_or_each as positive_or_each
 from lps_tf._internal.numbers import probability as probability
 
 #: In a message from inside a pipeline, before what `inputs.readable` shows of it.
@@ -39,6 +44,19 @@ def require(condition: tf.Tensor, value: tf.Tensor, *message: Any) -> tf.Tensor:
         return value
     with tf.control_dependencies([tf.debugging.Assert(condition, [MARK, *message])]):
         return tf.identity(value)
+
+
+def sizes(make: Callable[..., Any], values: dict[str, Any]) -> None:
+    """Raises ValueError unless a network's function has arguments of these names."""
+    parameters = inspect.signature(make).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return
+    for name, value in values.items():
+        if name not in parameters:
+            raise ValueError(
+                f"The sizes of this network are {sorted(parameters)}. "
+                f"{hint(name, parameters)}Received: {name}={value!r}"
+            )
 
 
 def image_spec(name: str, shape: Any, dtype: Any) -> None:

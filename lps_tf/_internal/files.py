@@ -44,6 +44,20 @@ def atomically(path: str | Path, write: Callable[[Path], Any]) -> Path:
     return path
 
 
+def newly(path: str | Path) -> bool:
+    """Makes an empty file; whether it was this call that made it.
+
+    Of several processes, on one machine or on several that share a folder, one is told
+    yes.
+    """
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        Path(path).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
 def write(path: str | Path, content: bytes) -> Path:
     """Writes bytes."""
     return atomically(path, lambda temporary: temporary.write_bytes(content))

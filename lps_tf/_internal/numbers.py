@@ -15,6 +15,36 @@ def positive(name: str, value: float) -> float:
     return number
 
 
+def positive_or_each(name: str, value: Any, size: int) -> float | np.ndarray:
+    """Returns a positive number as a float, or one for each latent dimension.
+
+    Args:
+        name: What the user calls it.
+        value: A number, or as many as there are latent dimensions.
+        size: Number of latent dimensions.
+
+    Returns:
+        A float, or float64 (size,) that cannot be written to.
+
+    Raises:
+        ValueError: If there are not as many, or one is not positive and finite.
+    """
+    try:
+        each = np.array(value, np.float64)
+    except (TypeError, ValueError):
+        each = np.zeros(0)
+    if not each.ndim:
+        return positive(name, float(each))
+    good = (each > 0) & np.isfinite(each)
+    if each.shape != (size,) or not good.all():
+        raise ValueError(
+            f"`{name}` must be one positive, finite number, or one for each of the "
+            f"{size} latent dimensions. Received: {name}={value}"
+        )
+    each.setflags(write=False)
+    return each
+
+
 def probability(name: str, value: float) -> float:
     """Returns `value` as a float, or raises ValueError unless 0 < value < 1."""
     number = _number(name, value)

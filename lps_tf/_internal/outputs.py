@@ -2,6 +2,7 @@
 
 from typing import Any, Protocol
 
+import keras
 import tensorflow as tf
 
 from lps_tf._internal import xla
@@ -13,6 +14,21 @@ class Classifier(Protocol):
     def __call__(self, x: Any, training: bool = False) -> Any:
         """Predictions for images (batch, height, width, channels)."""
         ...
+
+
+def required(classifier: Classifier) -> Classifier:
+    """Returns the classifier.
+
+    Raises:
+        ValueError: If it cannot be called, or is a class and no model.
+    """
+    if callable(classifier) and not isinstance(classifier, type):
+        return classifier
+    raise ValueError(
+        "`classifier` must be a Keras model, or a function of images, that gives "
+        "logits; `keras.models.load_model` reads one from a file. "
+        f"Received: classifier={classifier!r}"
+    )
 
 
 def logits(classifier: Classifier, x: tf.Tensor, training: bool = False) -> tf.Tensor:
@@ -49,6 +65,33 @@ def logits(classifier: Classifier, x: tf.Tensor, training: bool = False) -> tf.T
     if output.shape[-1] == 1:
         output = tf.concat([tf.zeros_like(output), output], -1)
     return output
+
+
+def facts(classifier: Classifier) -> dict[str, Any]:
+    """What a card says of a classifier: the sizes of its images and its parameters.
+
+    Raises:
+        ValueError: If it is a Keras model that has not seen an image yet.
+    """
+    if not isinstance(classifier, keras.Model):
+        return {}
+    if not classifier.built:
+        raise ValueError(
+            "This classifier has not seen an image yet. Call it on some, or "
+            f"`build((None, height, width, channels))`. Received: {classifier.name}"
+        )
+    return {
+        "image_shape": list(image_shape(classifier)),
+        "parameters": classifier.count_params(),
+    }
+
+
+def image_shape(model: keras.Model) -> tuple[int | None, ...]:
+    """(height, width, channels) that a model takes, None where any size will do."""
+    # A subclass of keras.Model has no static shape; it has kept that of its first call.
+    built = (model.get_build_config() or {}).get("input_shape")
+    shape = tuple(getattr(model, "input_shape", None) or built or ())
+    return shape[1:] if len(shape) == 4 else (None, None, None)
 
 
 def _require_one_tensor(output: Any) -> None:

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from lps_tf import plots
-from lps_tf._internal import files
+from lps_tf._internal import drawing, files
 
 Kind = typing.TypeVar("Kind", bound="Report")
 
@@ -79,16 +78,39 @@ class Report(ABC):
         figures = self._figures()
         if directory is not None:
             for name, figure in figures.items():
-                files.write(Path(directory) / f"{name}.png", plots.png(figure))
+                files.write(Path(directory) / f"{name}.png", drawing.png(figure))
         return figures
+
+    def summary(self) -> str:
+        """What came out, in sentences; nothing where the table is short."""
+        return ""
 
     def _figures(self) -> dict[str, Figure]:
         """What `plot` returns."""
         return {}
 
+    def _tables(self) -> list[list[list[str]]]:
+        """The results as tables, each a row of headings and rows of cells."""
+        return []
+
     def _repr_html_(self) -> str:
-        """What a notebook shows: the table."""
-        return f"<pre>{html.escape(str(self))}</pre>"
+        """What a notebook shows: the tables, or else what `print` shows."""
+        if not self._tables():
+            return f"<pre>{html.escape(str(self))}</pre>"
+        summary = f"<p>{html.escape(self.summary())}</p>" if self.summary() else ""
+        return summary + "".join(map(_html_table, self._tables()))
+
+
+def _html_table(rows: list[list[str]]) -> str:
+    """A table of HTML, the first row of which is of headings."""
+    lines = []
+    for number, cells in enumerate(rows):
+        tag, text = "td" if number else "th", ""
+        for column, cell in enumerate(cells):
+            side = "right" if column else "left"
+            text += f'<{tag} style="text-align: {side}">{html.escape(cell)}</{tag}>'
+        lines.append(f"<tr>{text}</tr>")
+    return f"<table>{''.join(lines)}</table>"
 
 
 def _encoded(value: Any) -> Any:

@@ -5,6 +5,8 @@ transformers of `mnist_stn`. Coordinates are normalised as PyTorch's `grid_sampl
 with align_corners=False: the left edge of the image is -1, the right edge +1.
 """
 
+import functools
+
 import numpy as np
 import tensorflow as tf
 
@@ -25,6 +27,45 @@ def neighbour_table(images: tf.Tensor) -> tf.Tensor:
     x = tf.concat([x, x[:, :, -1:]], 2)
     corners = [x[:, :-1, :-1], x[:, :-1, 1:], x[:, 1:, :-1], x[:, 1:, 1:]]
     return tf.reshape(tf.concat(corners, -1), (-1, height * width, 4 * channels))
+
+
+def affine_matrices(
+    height: int,
+    width: int,
+    *,
+    angle: tf.Tensor | float = 0.0,
+    scale: tf.Tensor | float = 1.0,
+    shear: tf.Tensor | float = 0.0,
+    down: tf.Tensor | float = 0.0,
+    right: tf.Tensor | float = 0.0,
+) -> tf.Tensor:
+    """The matrices with which `affine_sample` shears, rotates, scales, then moves.
+
+    All but the translation are about the centre of the image. At least one argument
+    is a tensor (batch,); the others may be numbers.
+
+    Args:
+        height: Rows of the images.
+        width: Columns of the images.
+        angle: Angle of the rotation in radians, clockwise as the image is seen.
+        scale: Factor by which what is seen becomes larger.
+        shear: Columns by which each row is moved to the right of the one above.
+        down: Rows by which the image is moved down.
+        right: Columns by which it is moved to the right.
+
+    Returns:
+        (batch, 1, 2, 3), output to input coordinates.
+    """
+    # From output to input coordinates: undo the translation, then the rotation, the
+    # scaling and the shear about the centre. Coordinates are normalised: `tall` keeps a
+    # rotation one where height and width differ.
+    dx, dy, tall = 2 * right / width, 2 * down / height, height / width
+    cos, sin = tf.cos(angle) / scale, tf.sin(angle) / scale
+    a, b = cos + shear * sin, tall * (sin - shear * cos)
+    rows = [a, b, -a * dx - b * dy, -sin / tall, cos, sin / tall * dx - cos * dy]
+    shape = functools.reduce(tf.broadcast_dynamic_shape, map(tf.shape, rows))
+    rows = [tf.broadcast_to(value, shape) for value in rows]
+    return tf.reshape(tf.stack(rows, -1), (-1, 1, 2, 3))  # (batch, 6) before
 
 
 def affine_sample(

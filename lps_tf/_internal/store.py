@@ -40,6 +40,7 @@ class Store:
     ):
         self.directory = None if directory is None else Path(directory)
         self._remedy = remedy
+        self._made: list[Path] = []  # the folders that `claim` made, innermost first
         if settings is None:
             self.settings = self._written()
         else:
@@ -68,8 +69,22 @@ class Store:
         """Makes the folder have these settings, before its first result."""
         self._check()
         path = self.path(_SETTINGS)
-        if path is not None and not path.exists():
+        if self.directory is not None and path is not None and not path.exists():
+            folders = (self.directory, *self.directory.parents)
+            self._made = [folder for folder in folders if not folder.exists()]
             files.write_json(path, self.settings)
+
+    def release(self) -> None:
+        """Takes back `claim` if there is no result: removes what it has made."""
+        if self.directory is None or not self.directory.is_dir():
+            return
+        if [path.name for path in self.directory.iterdir()] != [_SETTINGS]:
+            return
+        (self.directory / _SETTINGS).unlink()
+        for folder in self._made:
+            if any(folder.iterdir()):
+                return
+            folder.rmdir()
 
     def read_json(self, name: str) -> Any:
         """A result of JSON; None if it is not there, or damaged."""

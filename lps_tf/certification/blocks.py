@@ -1,11 +1,16 @@
 """A folder of certificates: one file a block of images, and the settings of all."""
 
 import math
+import time
 from pathlib import Path
 
 import numpy as np
 
+from lps_tf._internal import files
 from lps_tf._internal.store import Store
+
+# Seconds that a block is held for the process that has taken it.
+_HELD = 3600
 
 
 class Blocks:
@@ -57,6 +62,28 @@ class Blocks:
     def path(self, k: int) -> Path:
         """The file of block k."""
         return self._directory / _name(k)
+
+    def take(self, k: int) -> bool:
+        """Whether block k is this process's to make: nobody has it, or is about to.
+
+        Processes that share the folder see in a hidden file what another one has taken.
+        That holds for an hour: a block that was taken longer ago and is not there is
+        taken again, because its process may have been killed. If it was not, both
+        write the same.
+        """
+        if self.read(k) is not None:
+            return False
+        taken = self._taken(k)
+        if taken.exists() and time.time() - taken.stat().st_mtime > _HELD:
+            taken.unlink(missing_ok=True)
+        return files.newly(taken)
+
+    def release(self, k: int) -> None:
+        """Takes `take` back, once the block is there or has failed."""
+        self._taken(k).unlink(missing_ok=True)
+
+    def _taken(self, k: int) -> Path:
+        return self._directory / f".{_name(k)}.taken"
 
     def write(self, k: int, arrays: dict[str, np.ndarray]) -> None:
         """Writes block k, as a whole or not at all."""

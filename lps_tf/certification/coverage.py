@@ -1,6 +1,6 @@
 """How many of the true perturbations of images lie inside of their certificates."""
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -8,26 +8,17 @@ from scipy.stats import beta
 
 from lps_tf._internal import outputs
 from lps_tf._internal.checks import VOID
+from lps_tf.certification import ellipsoids
 from lps_tf.certification.smoothing import SmoothedClassifier
-from lps_tf.sets import latent
-from lps_tf.sets.protocol import LatentSet
-
-
-@runtime_checkable
-class _Encodes(LatentSet, Protocol):
-    """A set that knows the latent of a perturbed image."""
-
-    def encode(self, x: tf.Tensor, x_perturbed: tf.Tensor) -> tf.Tensor:
-        """Standardised latents, (batch, latent_dim)."""
-        ...
 
 
 class Coverage(NamedTuple):
     """What certificates say of true perturbations.
 
     A perturbation lies inside of a certificate if the norm of its encoded latent is at
-    most the certified radius, and the certified class is correct. Of a segmenter,
-    everything is counted in pixels.
+    most the certified radius, and the certified class is correct. Of noise with a
+    standard deviation for each dimension, the norm is that of `ellipsoids.norm`: it
+    lies in the certified ellipsoid. Of a segmenter, everything is counted in pixels.
 
     Attributes:
         perturbations: Number of true perturbations, of all images.
@@ -69,19 +60,15 @@ def measure(
     Raises:
         ValueError: If the set cannot encode a perturbed image.
     """
-    pset = smoothed.perturbation_set
-    if not isinstance(pset, _Encodes):
-        raise ValueError(
-            "To find true perturbations in the set it needs a method "
-            f"`encode(x, x_perturbed)`. Received: {type(pset).__name__}, without one"
-        )
+    pset = ellipsoids.require_encoder(smoothed.perturbation_set)
     count = versions.shape[1]
     flat = versions.reshape(-1, *x.shape[1:])  # (images * count, ...)
     x, y = np.repeat(x, count, 0), np.repeat(y, count, 0)
     norms, correct = [], []
     for start in range(0, len(flat), smoothed.batch_size):
         part = slice(start, start + smoothed.batch_size)
-        norms.append(latent.norm(pset.encode(x[part], flat[part])).numpy())
+        u = pset.encode(x[part], flat[part])
+        norms.append(ellipsoids.norm(u, smoothed.sigma).numpy())
         logits = outputs.logits(smoothed.classifier, tf.convert_to_tensor(flat[part]))
         labels = y[part]
         correct.append((logits.numpy().argmax(-1) == labels) & (labels != VOID))

@@ -35,6 +35,7 @@ def certify_dataset(
     share: float | None = None,
     ignore_class: int | None = None,
     shard: tuple[int, int] | None = None,
+    queue: bool = False,
     limit: int | None = None,
     images_per_file: int = 10,
     verbose: bool = True,
@@ -70,6 +71,10 @@ def certify_dataset(
             if there are none.
         shard: (i, m) certifies the i-th of m shards, i from 1 to m: every m-th block
             of images. None certifies all.
+        queue: Whether other processes do the same with the same folder, and each takes
+            the next block that nobody has taken: for as many processes as there are,
+            and where some images take longer than others. A block whose process was
+            stopped is taken again after an hour. Not together with `shard`.
         limit: How many images to take from the beginning; None for all.
         images_per_file: Images in a block, which is what an interruption loses.
         verbose: Whether to show progress.
@@ -80,10 +85,16 @@ def certify_dataset(
     Raises:
         ValueError: If the folder holds results of other settings, weights or data
             (the message says which), the data change from one reading to the next
-            or do not suit the classifier, or a number is out of its range.
+            or do not suit the classifier, a number is out of its range, or both a
+            shard and the queue are asked for.
     """
     size = checks.count("images_per_file", images_per_file)
     limit = None if limit is None else checks.count("limit", limit)
+    if queue and shard is not None:
+        raise ValueError(
+            "`shard` divides the blocks in advance and `queue` as they come: pass one "
+            f"of them. Received: shard={shard}, queue={queue}"
+        )
     number, shards = (1, 1) if shard is None else _checked_shard(*shard)
 
     def batches() -> Iterator[Batch]:
@@ -110,17 +121,24 @@ def certify_dataset(
             "Take fewer shards or fewer images a file."
         )
     missing = [k for k in mine if blocks.read(k) is None]
-    bar = progress(missing, f"certify, {size} images each", verbose)
+    bar: Iterable[int] = progress(missing, f"certify, {size} images each", verbose)
+    if queue:
+        bar = filter(blocks.take, bar)  # lazily: each as the one before is done
     for k, (x, y, *versions) in _read_again(batches(), digests, bar):
-        index = blocks.index(k)
-        found = smoothed.certify(x, index=index, verbose=False, **options)
-        arrays = {name: np.asarray(value) for name, value in found._asdict().items()}
-        del arrays["alpha"]
-        if versions:
-            arrays |= coverage.measure(smoothed, x, versions[0], y)
-        # Only now: what `certify` refuses must leave no settings behind.
-        blocks.claim(None if shard is None else shards)
-        blocks.write(k, {"index": index, "labels": y, **arrays})
+        try:
+            index = blocks.index(k)
+            found = smoothed.certify(x, index=index, verbose=False, **options)
+            arrays = {
+                name: np.asarray(value) for name, value in found._asdict().items()
+            }
+            del arrays["alpha"], arrays["sigma"]
+            if versions:
+                arrays |= coverage.measure(smoothed, x, versions[0], y)
+            # Only now: what `certify` refuses must leave no settings behind.
+            blocks.claim(None if shard is None else shards)
+            blocks.write(k, {"index": index, "labels": y, **arrays})
+        finally:
+            blocks.release(k)
     return CertificationReport.load(directory)
 
 
@@ -128,8 +146,11 @@ def _settings(smoothed: SmoothedClassifier, digests: list[list[str]]) -> dict[st
     """What certificates depend on, beside the options of `certify`."""
     classifier: keras.Model = smoothed.classifier
     each = [digest for block in digests for digest in block]
+    # Only where it is so: folders of before go on.
+    resolvable = {"resolvable": True} if smoothed.resolvable else {}
     return {
-        "sigma": smoothed.sigma,
+        **resolvable,
+        "sigma": np.asarray(smoothed.sigma).tolist(),
         "seed": int(smoothed.seed),
         "correction": smoothed.correction,
         "classifier": files.digest(*classifier.get_weights()),

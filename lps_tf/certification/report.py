@@ -1,5 +1,6 @@
 """What a folder of certificates amounts to: rates, curves, a table and a picture."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,17 +9,24 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from lps_tf import plots
+from lps_tf._internal import drawing
 from lps_tf._internal.checks import VOID
 from lps_tf._internal.report import Report
+from lps_tf.certification import ellipsoids
 from lps_tf.certification.blocks import Blocks
+from lps_tf.certification.certificate import ABSTAIN
 from lps_tf.certification.coverage import Coverage, rows, summarise
-from lps_tf.certification.smoothing import ABSTAIN
 
 #: Certified radii to ask for, in standardised latent units.
 Radii = Sequence[float] | np.ndarray
 
 _STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1)))
+
+#: What certificates are about, by whether the set is resolvable.
+_SUBJECTS = {
+    False: "the image given, taken to be clean",
+    True: "the image given, and the clean one if it is perturbed",
+}
 
 
 @dataclass(frozen=True)
@@ -33,10 +41,12 @@ class CertificationReport(Report):
         labels: True classes, (images,) or (images, height, width); -1 where void.
         prediction: Smoothed predictions, of the shape of the labels, -1 where it
             abstains.
-        radius: Certified radii, of the shape of the labels, 0 where it abstains.
+        radius: Certified radii, of the shape of the labels, 0 where it abstains. Of
+            noise with a sigma for each dimension, those of the largest balls in the
+            certified ellipsoids.
         samples: Number of noise samples spent on each image, (images,).
-        norms: Latent norms of true perturbations of each image, (images, count); None
-            if they were not given.
+        norms: Latent norms of true perturbations of each image, as `ellipsoids.norm`
+            has them, (images, count); None if they were not given.
         perturbed_correct: Where the base classifier gets them right, (images, count)
             or (images, count, height, width); None if they were not given.
     """
@@ -78,6 +88,15 @@ class CertificationReport(Report):
     def images(self) -> int:
         """How many images are certified; `settings["images"]` are to be."""
         return len(self.index)
+
+    @property
+    def resolvable(self) -> bool:
+        """Whether they hold for the clean image too if the one given is perturbed.
+
+        Otherwise they are about perturbations of the image given, which has to be the
+        clean one; see `SmoothedClassifier`.
+        """
+        return self.settings.get("resolvable", False)
 
     @property
     def segmentation(self) -> bool:
@@ -193,22 +212,57 @@ class CertificationReport(Report):
         free = (valid & ~sure).sum()
         return _least(kept[labelled > 0], union[labelled > 0], free)
 
-    def __str__(self) -> str:
+    def _sigma(self) -> str:
+        sigma = np.array(self.settings["sigma"])
+        if not sigma.ndim:
+            return f"{sigma:g}"
+        return f"{sigma.min():g} to {sigma.max():g} along {sigma.size} dimensions"
+
+    def _rates(self) -> dict[str, str]:
+        """Lines of the first table: what is told, and the value."""
         things = "pixels" if self.segmentation else "images"
         s = self.settings
         table = {
             "images": f"{self.images} of {s['images']}",
-            "sigma": f"{s['sigma']:g}",
+            "sigma": self._sigma(),
             "probability of a wrong certificate, an image": f"{s['alpha']:g}",
+            "certificates hold for": _SUBJECTS[self.resolvable],
             f"correct, rate of {things}": f"{self.accuracy:.4f}",
             f"abstained, rate of {things}": f"{self.abstained:.4f}",
             "average certified radius (ACR)": f"{self.acr:.4f}",
             "samples an image": f"{self.mean_samples:.0f}",
         }
+        if np.ndim(s["sigma"]):
+            larger = ellipsoids.equivalent_radius(1.0, np.array(s["sigma"]))
+            table["radius of equal volume, of a radius"] = f"{larger:.4g}"
         found = self.coverage
-        table |= {} if found is None else rows(found)
+        return table | ({} if found is None else rows(found))
+
+    def summary(self) -> str:
+        """The rates that matter most, in sentences."""
+        things = "the pixels of " if self.segmentation else ""
+        text = f"Of {things}{self.images} images"
+        text += f", {self.accuracy:.1%} are classified correctly by the smoothed model"
+        if self.largest_radius > 0:
+            middle = self.largest_radius / 2
+            certified = float(self.certified_accuracy(np.array(middle)))
+            text += (
+                f", and {certified:.1%} are certain to stay so within latent radius "
+                f"{middle:.3g}"
+            )
+        found = self.coverage
+        if found is not None:
+            text += (
+                f". Of their true perturbations, {found.inside:.1%} lie inside of a "
+                "certificate of the right class"
+            )
+        return f"{text}."
+
+    def __str__(self) -> str:
+        table = self._rates()
         width = max(map(len, table))
-        lines = [f"{name:{width}}  {value}" for name, value in table.items()]
+        lines = [*textwrap.wrap(self.summary(), 79), ""]
+        lines += [f"{name:{width}}  {value}" for name, value in table.items()]
         columns = self._curves(self.radii)
         head = ["radius", *columns]
         lines += ["", "  ".join(head)]
@@ -218,6 +272,13 @@ class CertificationReport(Report):
                 "  ".join(f"{c:>{len(h)}}" for h, c in zip(head, cells, strict=True))
             )
         return "\n".join(lines)
+
+    def _tables(self) -> list[list[list[str]]]:
+        rates = [["rate", "value"], *([k, v] for k, v in self._rates().items())]
+        columns = self._curves(self.radii)
+        points = zip(self.radii, *columns.values(), strict=True)
+        lines = [[f"{r:.3f}", *(f"{v:.4f}" for v in values)] for r, *values in points]
+        return [rates, [["radius", *columns], *lines]]
 
     def _curves(self, radii: Radii) -> dict[str, np.ndarray]:
         curves = {"certified accuracy": self.certified_accuracy(radii)}
@@ -250,7 +311,7 @@ class CertificationReport(Report):
         curves = self._curves(radii)
         figure = certified_curves(radii, curves, " / ".join(curves))
         figure.axes[0].set_title(
-            f"sigma {s['sigma']:g}, alpha {s['alpha']:g}, {self.images} images",
+            f"sigma {self._sigma()}, alpha {s['alpha']:g}, {self.images} images",
             fontsize=9,
         )
         return {"certified": figure}
@@ -268,7 +329,7 @@ def certified_curves(
     figure = Figure(figsize=(5, 3.2), layout="constrained")
     axis = figure.subplots()
     for i, (name, rates) in enumerate(lines.items()):
-        colour = plots.COLOURS[i % len(plots.COLOURS)]
+        colour = drawing.COLOURS[i % len(drawing.COLOURS)]
         axis.plot(
             radii, rates, color=colour, ls=_STYLES[i % len(_STYLES)], lw=1.8, label=name
         )

@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from lps_tf._internal import outputs
 from lps_tf._internal.fixed import Fixed
-from lps_tf.certification.stopping import STEP, StoppingRule
+from lps_tf.certification.ellipsoids import Sigma
+from lps_tf.certification.stopping import STEP, Prior, StoppingRule
 from lps_tf.certification.task import (
     Block,
     CertificationTask,
@@ -18,7 +19,12 @@ from lps_tf.certification.task import (
     first_estimate,
 )
 from lps_tf.sets import latent
-from lps_tf.sets.protocol import Conditioned, LatentSet, decode_compiled
+from lps_tf.sets.protocol import (
+    Conditioned,
+    LatentSet,
+    decode_compiled,
+    require_hashable,
+)
 
 
 class Source(NamedTuple):
@@ -59,6 +65,25 @@ def block_noise(block: tf.Tensor, seed: tf.Tensor, size: int, dim: int) -> tf.Te
     return tf.slice(noise, [start % STEP, 0], [size, dim])
 
 
+#: Stream of an image's keys after SELECTION and ESTIMATION: that of its own number.
+_UNIFORM = 2
+
+
+def own_uniform(seed: Any, index: Any) -> tf.Tensor:
+    """A number of an image's own in (0, 1], float64; independent of its noise.
+
+    Args:
+        seed: Seed of all noise.
+        index: Index of the image in its data set.
+    """
+    key = tf.stack([0, seed])
+    for number in (index, _UNIFORM):
+        # Keys of 64-bit numbers are others, and a graph has 32 bits.
+        key = latent.fold_in(key, tf.cast(number, tf.int32))
+    # In 64 bits: a level that many pixels share is below the steps of 32.
+    return 1 - tf.random.stateless_uniform((), key, dtype=tf.float64, alg="philox")
+
+
 class NoiseSampler(Fixed):
     """Counts what a classifier predicts on g(x, sigma * n), n from N(0, I).
 
@@ -68,8 +93,11 @@ class NoiseSampler(Fixed):
     Args:
         classifier: Maps images to logits; see `outputs.logits`.
         perturbation_set: The set g.
-        sigma: Standard deviation of the noise.
+        sigma: Standard deviation of the noise, or one for each dimension.
         batch_size: The most samples in a batch.
+
+    Raises:
+        ValueError: If the set is not hashable.
     """
 
     FIXED = ("classifier", "perturbation_set", "sigma", "block_size", "num_blocks")
@@ -78,10 +106,11 @@ class NoiseSampler(Fixed):
         self,
         classifier: outputs.Classifier,
         perturbation_set: LatentSet,
-        sigma: float,
+        sigma: Sigma,
         batch_size: int,
     ):
-        self.classifier, self.perturbation_set = classifier, perturbation_set
+        self.classifier = classifier
+        self.perturbation_set = require_hashable(perturbation_set)
         self.sigma = sigma
         # A batch is several blocks, each a part of STEP samples that have one key: the
         # largest part with which the batch is nearly full.
@@ -135,7 +164,7 @@ class NoiseSampler(Fixed):
         repeated = tf.nest.map_structure(
             lambda t: tf.repeat(t, self.block_size, 0), conditioned
         )
-        images = decode(repeated, self.sigma * tf.concat(noise, 0))
+        images = decode(repeated, tf.concat(noise, 0) * np.float32(self.sigma))
         return self._sum(logits(images), blocks[:, 3])
 
     def _sum(self, logits: tf.Tensor, used: tf.Tensor) -> tf.Tensor:
@@ -189,7 +218,15 @@ class NoiseSampler(Fixed):
                 rows, waiting = waiting[: self.num_blocks], waiting[self.num_blocks :]
                 conditioned = self._conditioned(images, rows)
                 new = [
-                    CertificationTask(row, index[row], one, self, n0, rule)
+                    CertificationTask(
+                        row,
+                        index[row],
+                        one,
+                        self,
+                        n0,
+                        rule,
+                        float(own_uniform(seed, index[row])),
+                    )
                     for row, one in zip(rows, conditioned, strict=False)
                 ]
                 self._fill(batch, new, ahead=False)
@@ -286,6 +323,7 @@ class NoiseSampler(Fixed):
         self,
         conditioned: Conditioned,
         chosen: tf.Tensor,
+        prior: Prior,
         rule: StoppingRule,
         source: Source,
     ) -> Estimate:
@@ -295,6 +333,7 @@ class NoiseSampler(Fixed):
             conditioned: The image, once for each block.
             chosen: The class whose predictions are successes, of the shape of a
                 prediction.
+            prior: What the rule may use of the image besides.
             rule: When to stop.
             source: Which noise to draw.
         """
@@ -304,7 +343,7 @@ class NoiseSampler(Fixed):
             one_hot = tf.one_hot(chosen, tf.shape(counts)[-1], dtype=tf.int32)
             # (blocks, ..., classes) -> (blocks, ...)
             successes = tf.reduce_sum(counts * one_hot, -1)
-            return i + 1, advance(rule, before, successes, used)
+            return i + 1, advance(rule, prior, before, successes, used)
 
         first = first_estimate(rule, tf.shape(chosen))
         return tf.while_loop(

@@ -1,48 +1,24 @@
 """SmoothedClassifier: predictions that no perturbation within a radius changes."""
 
 import warnings
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from lps_tf._internal import checks, inputs, outputs
+from lps_tf._internal import checks, inputs, outputs, presets
+from lps_tf._internal.describing import described
 from lps_tf._internal.fixed import Fixed
 from lps_tf._internal.progress import progress
 from lps_tf.certification import statistics
-from lps_tf.certification.sampler import NoiseSampler, Source
-from lps_tf.certification.stopping import (
-    FixedSamples,
-    RelativeGain,
-    StoppingRule,
-    TargetRadius,
-)
+from lps_tf.certification.certificate import ABSTAIN, Certificate
+from lps_tf.certification.ellipsoids import Sigma
+from lps_tf.certification.sampler import NoiseSampler, Source, own_uniform
+from lps_tf.certification.stopping import Prior, StoppingRule, rule_of
 from lps_tf.certification.task import ESTIMATION, SELECTION, CertificationTask
-from lps_tf.sets.protocol import Conditioned, LatentSet
-
-ABSTAIN = -1
-
-
-class Certificate(NamedTuple):
-    """What `SmoothedClassifier.certify` returns, one entry an image.
-
-    For a segmenter, the first three are (images, height, width).
-
-    Attributes:
-        prediction: Predicted class, int64, -1 where it abstains.
-        radius: Certified radius in the standardised latent, 0 where it abstains.
-        p_lower: Lower confidence bound on the predicted class's probability. Toward
-            a target radius, the probability that belongs to it, 0 where it abstains.
-        samples: Number of noise samples spent on the image, (images,).
-        alpha: Probability, over the noise, that a certificate is wrong.
-    """
-
-    prediction: np.ndarray
-    radius: np.ndarray
-    p_lower: np.ndarray
-    samples: np.ndarray
-    alpha: float
+from lps_tf.sets.protocol import Conditioned, LatentSet, Resolvable
 
 
 class SmoothedClassifier(Fixed):
@@ -65,6 +41,16 @@ class SmoothedClassifier(Fixed):
     arithmetic: the bound is that of exact real numbers, networks and noise are
     float32.
 
+    Which image to give. What is certified is about perturbations of the image that is
+    given. Of a learned set, and of most others, the perturbations of an image that is
+    perturbed already are not those of the clean one: certify clean images, as an
+    evaluation does. In a `resolvable` set (`lps_tf.sets.protocol.Resolvable`, such as
+    translation or brightness) perturbing twice is perturbing once, by the sum of the
+    latents: certify images as they come, as in deployment. If what came is
+    perturb(x, a) and the set resolves x and a, a certificate of radius R holds for the
+    clean x as well: at every latent b of x with ||b - a|| <= R the smoothed classifier
+    predicts the certified class, and so it does on x itself if ||a|| <= R.
+
     Images are conditioned once, batch_size / 20 at a time, and their samples share
     batches. At no time are there more than batch_size samples and twice as many
     conditioned images as were conditioned at a time.
@@ -75,8 +61,12 @@ class SmoothedClassifier(Fixed):
         classifier: Keras model from images to logits (batch, classes), or (batch,
             height, width, classes) for a segmenter; one logit z stands for [0, z].
             Samples with a NaN count for no class.
-        perturbation_set: Trained set; its radius is not needed.
-        sigma: Standard deviation of the noise, in standardised latent units.
+        perturbation_set: Learned set, or any other; its radius is not needed.
+        sigma: Standard deviation of the noise, in standardised latent units, or one
+            for each latent dimension, (latent_dim,), such as those of
+            `certification.sigma_of_spread`. Then an ellipsoid is certified,
+            ||u / sigma|| <= R / min(sigma), of which R is the radius of the largest
+            ball in it; see `Certificate` and `lps_tf.certification.ellipsoids`.
         batch_size: The most samples evaluated at once; bounds the memory, whatever n.
         correction: For the pixels of a segmenter: "holm", "bonferroni" or "none".
             "bonferroni" divides alpha by the number of pixels. "holm" holds just as
@@ -86,8 +76,8 @@ class SmoothedClassifier(Fixed):
             alone.
 
     Raises:
-        ValueError: If sigma or batch_size is not positive and finite, or for an
-            unknown correction.
+        ValueError: If batch_size is not positive, sigma is not positive and finite,
+            nor one such number for each dimension, or for an unknown correction.
     """
 
     FIXED = (
@@ -104,15 +94,16 @@ class SmoothedClassifier(Fixed):
         self,
         classifier: outputs.Classifier,
         perturbation_set: LatentSet,
-        sigma: float,
+        sigma: Sigma,
         *,
         batch_size: int = 256,
         correction: str = "holm",
         seed: int = 0,
     ):
-        self.classifier = classifier
+        self.classifier = outputs.required(classifier)
         self.perturbation_set = perturbation_set
-        self.sigma = checks.positive("sigma", sigma)
+        dim = perturbation_set.latent_dim if np.ndim(sigma) else 1
+        self.sigma = checks.positive_or_each("sigma", sigma, dim)
         self.batch_size = checks.count("batch_size", batch_size)
         if correction not in statistics.CORRECTIONS:
             raise ValueError(
@@ -124,6 +115,74 @@ class SmoothedClassifier(Fixed):
         self.sampler = NoiseSampler(
             classifier, perturbation_set, self.sigma, self.batch_size
         )
+
+    @classmethod
+    def from_preset(cls, preset: str | Path) -> "SmoothedClassifier":
+        """A smoothed classifier out of a folder, as `save_to_preset` writes it.
+
+        Example:
+            smooth = SmoothedClassifier.from_preset("mnist_rts_classifier-smooth_adv")
+
+        Args:
+            preset: Folder, name or address; see `PerturbationSet.from_preset`.
+
+        Returns:
+            The smoothed classifier, of the same noise.
+
+        Raises:
+            FileNotFoundError: If there is no such folder or name.
+            ImportError: If huggingface_hub is needed and is not installed.
+            ValueError: If the preset is not of a `SmoothedClassifier`.
+        """
+        models, arguments = presets.read(preset, "SmoothedClassifier")
+        return cls(models["classifier"], models["set"], **arguments)
+
+    def save_to_preset(
+        self, folder: str | Path, card: Mapping[str, Any] | None = None
+    ) -> Path:
+        """Writes classifier.keras, set.keras, preset.json and a card into a folder.
+
+        As of a set, a SavedModel in the same folder is exported first.
+
+        Args:
+            folder: Folder to write to; what else is there stays.
+            card: Facts for the card: the data, `class_names`, the license, and what
+                was certified, with n0, n and alpha, on how many images.
+
+        Returns:
+            The folder.
+
+        Raises:
+            ValueError: If Keras cannot save the classifier or the set.
+        """
+        facts = outputs.facts(self.classifier)
+        names = ("sigma", "batch_size", "correction", "seed")
+        return presets.write(
+            folder,
+            "SmoothedClassifier",
+            {"classifier": self.classifier, "set": self.perturbation_set},
+            {name: getattr(self, name) for name in names},
+            {**facts, "sigma": self.sigma, "correction": self.correction},
+            card,
+        )
+
+    @property
+    def resolvable(self) -> bool:
+        """Whether images may be perturbed already when they are certified.
+
+        Then a certificate holds for the clean image too; see the class.
+        """
+        return isinstance(self.perturbation_set, Resolvable)
+
+    @property
+    def smallest_sigma(self) -> float:
+        """The smallest standard deviation: radii are those of balls in an ellipsoid."""
+        return float(np.min(self.sigma))
+
+    def __repr__(self) -> str:
+        name = getattr(self.classifier, "name", None) or type(self.classifier).__name__
+        facts = {"sigma": self.sigma, "correction": self.correction, "seed": self.seed}
+        return described(self, name, self.perturbation_set, **facts)
 
     def predict(
         self,
@@ -183,17 +242,22 @@ class SmoothedClassifier(Fixed):
 
         The class is chosen on n0 samples; its probability is bounded from below on
         fresh ones. p_lower <= 1/2 abstains, otherwise the radius is
-        sigma * Phi^-1(p_lower). See the class for the guarantee. Three ways:
+        sigma * Phi^-1(p_lower), with the smallest sigma of several. See the class for
+        the guarantee. Three ways:
 
-        * The paper's: n samples, and the bound of Clopper and Pearson.
+        * The paper's: n samples, and the bound of Clopper and Pearson, randomised by
+          one number of each image's own, which is drawn from the seed as its noise is:
+          the level is alpha exactly, and no radius is smaller than the paper's. See
+          `statistics.randomised_clopper_pearson_lower`.
         * `target_radius=r`, yes or no: is the class certain up to r? It stops as soon
           as it is, or most likely will not be, and at n. The radius is r or 0.
         * `share=s`: radii again, but it stops as soon as samples up to n would, at the
           rate of successes so far, add less than this share of the radius. For a
           segmenter, the sum of its radii counts.
 
-        The latter two rest on `statistics.log_evidence`, which holds at any stopping
-        time.
+        The latter two rest on `evidence.log_evidence`, which holds at any stopping
+        time; toward a target, on `evidence.informed_log_evidence`, in which the
+        samples of selection say what to look for.
 
         Args:
             images: Images in [0, 1], (batch, height, width, channels); or a
@@ -216,7 +280,9 @@ class SmoothedClassifier(Fixed):
                 target_radius and share.
         """
         n0 = checks.count("n0", n0)
-        rule = self._rule(n, alpha, target_radius, share)
+        rule = rule_of(
+            self.smallest_sigma, n, alpha, self.correction, target_radius, share
+        )
 
         def finish(task: CertificationTask) -> tuple:
             estimate = task.estimate
@@ -227,30 +293,52 @@ class SmoothedClassifier(Fixed):
             return prediction, radius, estimate.p_lower, n0 + int(estimate.num_samples)
 
         rows = self._run("certify", images, index, n0, rule, finish, verbose)
-        _warn_unless(rule.enough, rule.n, rows[0][0])
+        _warn_unless(lambda n, pixels: rule.enough(n, n0, pixels), rule.n, rows[0][0])
         prediction, radius, p_lower, samples = map(np.stack, zip(*rows, strict=True))
-        return Certificate(prediction, radius, p_lower, samples, rule.alpha)
+        return Certificate(prediction, radius, p_lower, samples, rule.alpha, self.sigma)
 
-    def _rule(
-        self, n: int, alpha: float, target_radius: float | None, share: float | None
-    ) -> FixedSamples | TargetRadius | RelativeGain:
-        """The stopping rule of one of the three ways of `certify`, checked."""
-        n, alpha = checks.count("n", n), checks.probability("alpha", alpha)
-        if target_radius is not None and share is not None:
+    def noisy_accuracy(
+        self,
+        images: Any,
+        labels: Any,
+        n: int = 100,
+        *,
+        index: Any = None,
+        verbose: bool = True,
+    ) -> np.ndarray:
+        """How often the base classifier is right on noisy versions of each image.
+
+        That is not how often the smoothed classifier, the majority of them, is right.
+        The mean over images of a data set is what `accuracy_under_shift` starts from.
+
+        Args:
+            images: Images in [0, 1], (images, height, width, channels).
+            labels: True classes, in any form that Keras takes.
+            n: Number of noise samples for an image.
+            index: Indices of the images in their data set, default 0, 1, ...
+            verbose: Whether to show progress.
+
+        Returns:
+            Shares of correct predictions, of a segmenter over all of its pixels,
+            float64 (images,).
+
+        Raises:
+            ValueError: For a number out of its range, images out of [0, 1], or labels
+                that do not suit.
+        """
+        n, x = checks.count("n", n), checks.images("images", images)
+        shape = outputs.logits(self.classifier, x[:1]).shape
+        y = checks.labels_like(labels, shape).numpy()
+        if len(y) != len(x):
             raise ValueError(
-                "Either `target_radius` or `share` can be given, not both. Received: "
-                f"target_radius={target_radius}, share={share}"
+                "`images` and `labels` must be equally long. "
+                f"Received: lengths {len(x)} and {len(y)}"
             )
-        # As tensors: another value is not another graph.
-        if target_radius is not None:
-            target_radius = checks.positive("target_radius", target_radius)
-            target = tf.constant(target_radius, tf.float64)
-            return TargetRadius(self.sigma, n, alpha, self.correction, target)
-        if share is not None:
-            share = checks.probability("share", share)
-            gain = tf.constant(share, tf.float64)
-            return RelativeGain(self.sigma, n, alpha, self.correction, gain)
-        return FixedSamples(self.sigma, n, alpha, self.correction)
+        counts = self._run(
+            "noisy accuracy", x, index, n, None, lambda task: task.counts, verbose
+        )
+        correct = np.take_along_axis(np.stack(counts), y[..., None], -1)
+        return correct.reshape(len(x), -1).mean(-1) / n
 
     def _run(
         self,
@@ -309,8 +397,9 @@ class SmoothedClassifier(Fixed):
         counts = self.sampler.count(conditioned, n0, Source(seed, index, SELECTION))
         # Fresh noise: what chose the class would be too good for it.
         chosen = tf.argmax(counts, -1)
+        prior = Prior(tf.reduce_max(counts, -1), n0, own_uniform(seed, index))
         estimate = self.sampler.estimate(
-            conditioned, chosen, rule, Source(seed, index, ESTIMATION)
+            conditioned, chosen, prior, rule, Source(seed, index, ESTIMATION)
         )
         prediction = tf.where(estimate.radius > 0, chosen, ABSTAIN)
         return prediction, estimate.radius, estimate.p_lower, n0 + estimate.num_samples
@@ -353,8 +442,8 @@ def _warn_unless(
         return
     least = statistics.least_samples(lambda n: enough(n, prediction.size))
     warnings.warn(
-        f"{n} samples are too few to be sure of anything, even if all of them agree, "
-        f"so every prediction is {ABSTAIN}. Use n of at least {least}, or a larger "
+        f"{n} samples are too few to be sure of anything, even if all of them agree: "
+        f"expect predictions of {ABSTAIN}. Use n of at least {least}, or a larger "
         "alpha.",
         stacklevel=3,
     )

@@ -1,4 +1,6 @@
-"""The statistics of certificates: bounds and tests of a probability from counts.
+"""Bounds and tests of a probability from the counts of a fixed number of samples.
+
+Those that hold at any time are in `evidence`.
 
 Everything is float64: float32 is off by more than probabilities near 1 can bear.
 Counts have any shape; the pixels of an image are tested together.
@@ -7,20 +9,12 @@ Counts have any shape; the pixels of an image are tested together.
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from lps_tf._internal.probability import betaincinv
 
 #: What to do about an image's many pixels, each of which could be wrong.
 CORRECTIONS = ("none", "bonferroni", "holm")
-
-#: The chance to give up on a probability although it is above the target. Only the
-#: number of samples and of abstentions depends on it, not the level of a certificate.
-GIVE_UP = 0.01
-
-# The weight of the alternatives in `log_evidence`: the smaller, the nearer to 1.
-_WEIGHT = 0.5
 
 
 def clopper_pearson_lower(successes: Any, n: Any, alpha: Any) -> tf.Tensor:
@@ -43,6 +37,88 @@ def clopper_pearson_lower(successes: Any, n: Any, alpha: Any) -> tf.Tensor:
     return tf.where(successes > 0, bound, tf.zeros_like(bound))
 
 
+def randomised_clopper_pearson_lower(
+    successes: Any, n: Any, alpha: Any, uniform: Any
+) -> tf.Tensor:
+    """Clopper and Pearson's lower bound of a count that is made continuous.
+
+    A count is discrete, so the bound of Clopper and Pearson is wrong with less than
+    the probability alpha that it may be. To k successes a number w, uniform on (0, 1)
+    and independent of them, adds 1 - w of a success: the bound is the p for which
+
+        P(more than k of n) + w P(k of n) = alpha,
+
+    with n samples of probability p (Voracek 2024, arXiv:2406.17830). It is above the
+    true probability with probability alpha exactly, and it lies between the bounds of
+    k and of k + 1 successes, so it is never below the usual one.
+
+    One thing is left out: n successes and a w below alpha would make it 1, and the
+    radius infinite. It is at most 2^(-1/n), where n successes have the probability 1/2.
+    For probabilities from there on it is never wrong.
+
+    Args:
+        successes: Counts of successes, any shape, 0 <= successes <= n.
+        n: Number of samples, fixed beforehand.
+        alpha: Error probability, in (0, 1).
+        uniform: The number w in (0, 1], a scalar; of 1, the bound is the usual one.
+
+    Returns:
+        The bounds, float64 of the shape of the successes.
+
+    References:
+        Voracek (2024), "Treatment of statistical estimation problems in randomized
+        smoothing for adversarial robustness", arXiv:2406.17830.
+    """
+    successes, n, alpha = as_double(successes), as_double(n), as_double(alpha)
+    k, w = successes[..., None], as_double(uniform)
+    fewer = tf.minimum(k, n - 1)  # of n successes, P(more than k) is 0
+    log_choose = tf.math.lgamma(n + 1) - tf.math.lgamma(k + 1)
+    log_choose -= tf.math.lgamma(n - k + 1)
+
+    def tail(p: tf.Tensor) -> tf.Tensor:
+        # P(more than k of n) is the regularised I_p(k + 1, n - k).
+        more = tf.where(k < n, betainc(fewer + 1, n - fewer, p), 0.0)
+        logs = tf.math.xlogy(k, p) + tf.math.xlog1py(n - k, -p)
+        return more + w * tf.exp(log_choose + logs)
+
+    zero = tf.zeros_like(successes)
+    bound = last_below(lambda p: tail(p) < alpha, zero, zero + 1, rounds=14)
+    largest = tf.pow(tf.constant(0.5, tf.float64), 1 / n)
+    usual = tf.pow(alpha, 1 / n)  # of n successes, if alpha is above 1/2
+    return tf.minimum(bound, tf.maximum(largest, usual))
+
+
+def betainc(a: tf.Tensor, b: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+    """The regularised incomplete beta function I_x(a, b), which broadcasts here."""
+    zero = tf.zeros_like(a + b + x)
+    return tf.math.betainc(a + zero, b + zero, x + zero)
+
+
+def last_below(
+    below: Callable[[tf.Tensor], tf.Tensor],
+    low: tf.Tensor,
+    width: tf.Tensor,
+    rounds: int,
+) -> tf.Tensor:
+    """The largest points in intervals up to which a condition holds, on the safe side.
+
+    Args:
+        below: Maps points (..., 7) to booleans: true up to some point, then false.
+        low: Lower ends of the intervals, (...).
+        width: Their widths, (...).
+        rounds: Each of them divides an interval by 8; bisection would take three
+            times as many.
+    """
+    parts = tf.range(1.0, 8.0, dtype=tf.float64) / 8
+
+    def narrow(i: tf.Tensor, low: tf.Tensor, width: tf.Tensor) -> tuple:
+        p = low[..., None] + width[..., None] * parts  # (..., 7), inner limits of 8ths
+        number = tf.reduce_sum(tf.cast(below(p), tf.float64), -1)
+        return i + 1, low + width * number / 8, width / 8
+
+    return tf.while_loop(lambda i, low, width: i < rounds, narrow, (0, low, width))[1]
+
+
 def binomial_test(top: Any, second: Any) -> tf.Tensor:
     """Two-sided p-value of `top` heads in top + second tosses of a fair coin.
 
@@ -62,96 +138,33 @@ def binomial_test(top: Any, second: Any) -> tf.Tensor:
     return tf.minimum(2.0 * tail, tf.ones_like(tail))
 
 
-def log_evidence(successes: Any, n: Any, p: Any) -> tf.Tensor:
-    """Logarithm of the evidence that a probability is above p, at any time.
-
-    If the probability is p or less, the evidence reaches 1/alpha at *any* number of
-    samples with probability at most alpha in all: look whenever you like, stop when
-    you like. For q > p, the likelihood ratio of q to p gains a factor q/p with a
-    success and (1-q)/(1-p) with a failure, whose mean is at most 1 where the
-    probability is at most p. So is that of an average over q of such products: a
-    supermartingale from 1 on, for which Ville's inequality says just this. With 1-q =
-    (1-p) v, v of density b v^(b-1) on (0, 1), the average for k successes and m
-    failures is
-
-        E = mean of ((1 - (1-p) v) / p)^k v^m
-          = b B(k+1, m+b) I_{1-p}(m+b, k+1) / (p^k (1-p)^(m+b)),
-
-    I being the regularised incomplete beta function. The first form shows that E
-    falls with p. Other mixtures would do; this one looks to one side only, so it
-    needs fewer samples than one over all of (0, 1), such as Voracek's (2024).
-
-    Args:
-        successes: Counts of successes, any shape; need not be whole.
-        n: Number of samples so far.
-        p: Probabilities in (0, 1), which broadcast with the others.
-
-    Returns:
-        log E, float64.
-    """
-    successes, p = as_double(successes), as_double(p)
-    # Of numbers that float64 does not tell from 0 and 1 there is no evidence anyway.
-    limits = np.finfo(np.float64)
-    p = tf.clip_by_value(p, limits.tiny, 1.0 - limits.epsneg)
-    b, failures = _WEIGHT, as_double(n) - successes
-    zero = tf.zeros_like(failures + p)  # betainc itself does not broadcast
-    successes, failures, p = successes + zero, failures + zero, p + zero
-    log_beta = tf.math.lgamma(successes + 1) + tf.math.lgamma(failures + b)
-    log_beta -= tf.math.lgamma(successes + failures + 1 + b)
-    # The second form of E, term by term; each is far from 1, their sum need not be.
-    integral = tf.math.betainc(failures + b, successes + 1, 1 - p)
-    log_e = np.log(b) + log_beta + tf.math.log(integral)
-    return log_e - successes * tf.math.log(p) - (failures + b) * tf.math.log1p(-p)
-
-
-def anytime_lower(successes: Any, n: Any, alpha: Any) -> tf.Tensor:
-    """Lower confidence bound on a probability that holds at all times at once.
-
-    The smallest p with log_evidence < log(1/alpha). With probability 1 - alpha, none
-    of the bounds after 1, 2, 3, ... samples is above the true probability, so it may be
-    looked at whenever, and sampling may stop for any reason.
-
-    Args:
-        successes: Counts of successes, any shape; need not be whole.
-        n: Number of samples so far, broadcast with the successes.
-        alpha: Error probability, in (0, 1).
-
-    Returns:
-        The bounds, float64; 0 where there is no success.
-    """
-    successes, n, alpha = as_double(successes), as_double(n), as_double(alpha)
-    successes, n = successes + tf.zeros_like(n), n + tf.zeros_like(successes)
-    parts = tf.range(1.0, 8.0, dtype=tf.float64) / 8
-
-    def narrow(i: tf.Tensor, low: tf.Tensor, width: tf.Tensor) -> tuple:
-        p = low[..., None] + width[..., None] * parts  # (..., 7), inner limits of 8ths
-        evidence = log_evidence(successes[..., None], n[..., None], p)
-        above = tf.cast(evidence >= -tf.math.log(alpha)[..., None], tf.float64)
-        return i + 1, low + width * tf.reduce_sum(above, -1) / 8, width / 8
-
-    # Between 0 and the rate of successes, of which there is no evidence; bisection
-    # would take three times the rounds. `low` stays on the safe side.
-    start = (0, tf.zeros_like(successes), successes / n)
-    return tf.while_loop(lambda i, low, width: i < 12, narrow, start)[1]
-
-
-def by_count(function: Callable[[tf.Tensor], Any], counts: tf.Tensor) -> Any:
+def by_count(
+    function: Callable[..., Any], counts: tf.Tensor, others: tf.Tensor | None = None
+) -> Any:
     """A function's value at every count, worked out once for each different one.
 
     n samples leave at most n + 1 different counts, however many pixels there are.
 
     Args:
-        function: Maps a vector of counts to a vector or a structure of vectors.
+        function: Maps a vector of counts, or two, to a vector or a structure of
+            vectors.
         counts: Whole numbers, any shape.
+        others: Counts of the same shape that belong to them, if there are any.
 
     Returns:
         What `function` gives, in the shape of the counts.
     """
-    # (different,) counts, and of each pixel the index of its count among them.
-    different, index = tf.unique(tf.reshape(counts, (-1,)))
+    flat = tf.cast(tf.reshape(counts, (-1,)), tf.int64)
+    # A pair of counts is one number: the second is written before the first.
+    base = tf.reduce_max(flat) + 1
+    if others is not None:
+        flat += base * tf.cast(tf.reshape(others, (-1,)), tf.int64)
+    # (different,) numbers, and of each pixel the index of its number among them.
+    different, index = tf.unique(flat)
+    pair = (different % base, different // base)
     return tf.nest.map_structure(
         lambda table: tf.reshape(tf.gather(table, index), tf.shape(counts)),
-        function(different),
+        function(*(pair if others is not None else pair[:1])),
     )
 
 
@@ -218,84 +231,6 @@ def reject_by_evidence(log_e: tf.Tensor, alpha: Any, correction: str) -> tf.Tens
     evidence = tf.exp(tf.minimum(log_e, 600.0))
     needed = 1 / as_double(alpha)
     return evidence >= needed + tf.reduce_sum(tf.nn.relu(needed - evidence))
-
-
-def certain_above(
-    successes: tf.Tensor, num_samples: Any, n: Any, p: Any, alpha: Any, correction: str
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Tells which probabilities are above p, and whether more samples could change it.
-
-    Args:
-        successes: Counts of successes, any shape, all of one family.
-        num_samples: Number of samples so far.
-        n: The most samples.
-        p: The probability in question.
-        alpha: Error probability, of all together unless the correction is "none".
-        correction: One of `CORRECTIONS`.
-
-    Returns:
-        Booleans of the shape of successes, which hold at any stopping time; and a
-        scalar, True if each is either certain, or out of reach even with nothing but
-        successes up to n, or most likely not above p.
-    """
-    num_samples, n, p = as_double(num_samples), as_double(n), as_double(p)
-
-    def evidences(k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        k = as_double(k)
-        now = log_evidence(k, num_samples, p)
-        best = log_evidence(k + n - num_samples, n, p)
-        # Evidence of failures being likelier than 1 - p: whoever has it is given up.
-        against = log_evidence(num_samples - k, num_samples, 1 - p)
-        return now, tf.where(against >= -np.log(GIVE_UP), now, best)
-
-    now, best = by_count(evidences, successes)
-    certain = reject_by_evidence(now, alpha, correction)
-    possible = reject_by_evidence(best, alpha, correction)
-    return certain, tf.reduce_all(certain | ~possible)
-
-
-def anytime_radius(
-    successes: tf.Tensor,
-    num_samples: Any,
-    n: Any,
-    share: Any,
-    alpha: Any,
-    correction: str,
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Lower bounds, and whether more samples would add little to the radii.
-
-    A radius is Phi^-1(bound), at least 0. What samples up to n would add is estimated
-    from the rate of successes so far where there is a radius, and from an upper bound
-    on it where there is none yet.
-
-    Args:
-        successes: Counts of successes, any shape, all of one family.
-        num_samples: Number of samples so far.
-        n: The most samples.
-        share: Share of the sum of radii to come that is not worth more samples.
-        alpha: Error probability, of all together unless the correction is "none".
-        correction: One of `CORRECTIONS`.
-
-    Returns:
-        Bounds of the shape of successes, which hold at any stopping time; and a scalar.
-    """
-    num_samples, n = as_double(num_samples), as_double(n)
-    level = share_of_alpha(alpha, tf.size(successes), correction)
-
-    def bounds(k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        k = as_double(k)
-        # (2, different): bounds on successes at `level` and on failures at GIVE_UP, in
-        # one call, which searches for both.
-        both = tf.stack([k, num_samples - k])
-        levels = tf.stack([level, GIVE_UP])[:, None]
-        now, failures = tf.unstack(anytime_lower(both, num_samples, levels))
-        rate = tf.where(now > 0.5, k / num_samples, 1 - failures)
-        return now, anytime_lower(k + rate * (n - num_samples), n, level)
-
-    now, later = by_count(bounds, successes)
-    gain = tf.reduce_sum(tf.nn.relu(unit_radius(later) - unit_radius(now)))
-    total = tf.reduce_sum(unit_radius(later))
-    return now, gain <= as_double(share) * total
 
 
 def unit_radius(p_lower: tf.Tensor) -> tf.Tensor:

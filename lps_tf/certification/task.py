@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import tensorflow as tf
 
-from lps_tf.certification.stopping import StoppingRule
+from lps_tf.certification.stopping import Prior, StoppingRule
 from lps_tf.sets.protocol import Conditioned
 
 #: The two streams of an image's noise: what chooses the class must not bound it.
@@ -59,7 +59,11 @@ def first_estimate(rule: StoppingRule, shape: Any) -> Estimate:
 
 
 def advance(
-    rule: StoppingRule, estimate: Estimate, successes: tf.Tensor, used: tf.Tensor
+    rule: StoppingRule,
+    prior: Prior,
+    estimate: Estimate,
+    successes: tf.Tensor,
+    used: tf.Tensor,
 ) -> Estimate:
     """Takes in an image's blocks of a device batch, in order, until the rule stops.
 
@@ -68,6 +72,7 @@ def advance(
 
     Args:
         rule: When to stop.
+        prior: What the rule may use of the image besides.
         estimate: Estimate from the blocks before.
         successes: Successes of each block, int32 (blocks, ...).
         used: How many samples of each block count, int32 (blocks,); 0 adds nothing.
@@ -80,7 +85,7 @@ def advance(
         )
 
         def decided() -> Estimate:
-            decision = rule.decide(now.successes, now.num_samples)
+            decision = rule.decide(now.successes, now.num_samples, prior)
             return now._replace(
                 next_check=tf.convert_to_tensor(rule.next_check(now.num_samples)),
                 stop=decision.stop | (now.num_samples >= rule.n),
@@ -127,6 +132,7 @@ class CertificationTask:
         batch: Shape of the device batches that draw its samples.
         n0: Number of samples of selection.
         rule: When estimation stops; None for selection alone.
+        uniform: The image's own number in (0, 1], which a rule may use.
 
     Attributes:
         counts: How often each class was predicted in selection, (..., classes).
@@ -142,12 +148,14 @@ class CertificationTask:
         batch: DeviceBatch,
         n0: int,
         rule: StoppingRule | None,
+        uniform: float = 1.0,
     ):
         self.row, self.index, self.conditioned = row, index, conditioned
         self.counts: Any = 0
         self.estimate: Estimate | None = None
         self.done = False
         self._batch, self._rule = batch, rule
+        self._n0, self._uniform = n0, uniform
         lengths = [(SELECTION, n0)] + ([(ESTIMATION, rule.n)] if rule else [])
         size = batch.block_size
         self._blocks = [
@@ -207,7 +215,14 @@ class CertificationTask:
             rest = [(0, 0)] * (successes.ndim - 1)
             successes = np.pad(successes, [(0, missing), *rest])
             used = np.pad(used, (0, missing))
-            now = advance_compiled(rule, before, successes, used)
+            now = advance_compiled(rule, self._prior(), before, successes, used)
         # As arrays, which are faster to add up block by block.
         self.estimate = now = tf.nest.map_structure(np.asarray, now)
         self._needed, self.done = int(now.next_check), bool(now.stop)
+
+    def _prior(self) -> Prior:
+        """What the rule may use of the image; tensors, to be of one graph."""
+        # (..., classes) -> (...): how often the class that was chosen was predicted.
+        successes = tf.constant(self.counts.max(-1), tf.int32)
+        uniform = tf.constant(self._uniform, tf.float64)
+        return Prior(successes, tf.constant(self._n0), uniform)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 __all__ = [
+    "BENCHMARK",
     "CORRUPTIONS",
     "OUT_OF_DISTRIBUTION",
     "PAPER",
@@ -75,6 +76,9 @@ PAPER = (
     "pixelate",
     "jpeg_compression",
 )
+
+#: The fifteen that the mean corruption error is of (Hendrycks and Dietterich 2019).
+BENCHMARK = ("gaussian_noise", "shot_noise", "impulse_noise", *PAPER)
 
 #: Those that the paper holds back to test on.
 OUT_OF_DISTRIBUTION = ("gaussian_blur", "spatter", "saturate")

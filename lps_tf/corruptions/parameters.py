@@ -87,6 +87,7 @@ class Spatter(NamedTuple):
     mud: bool
 
 
+#: What each corruption takes at the severities 1 to 5.
 PARAMETERS: dict[str, tuple[Any, ...]] = {
     # Standard deviation.
     "gaussian_noise": (0.04, 0.06, 0.08, 0.09, 0.10),

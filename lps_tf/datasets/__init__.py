@@ -2,7 +2,6 @@
 
 from lps_tf.datasets.base import PairData
 from lps_tf.datasets.cifar10 import cifar10_corrupted, cifar10_published
-from lps_tf.datasets.digits import digits_linf, digits_rts
 from lps_tf.datasets.fashion import fashion_corrupted, fashion_linf, fashion_rts
 from lps_tf.datasets.folders import paired_folders
 from lps_tf.datasets.mnist import mnist_linf, mnist_rts
@@ -16,8 +15,6 @@ __all__ = [
     "PairData",
     "cifar10_corrupted",
     "cifar10_published",
-    "digits_linf",
-    "digits_rts",
     "fashion_corrupted",
     "fashion_linf",
     "fashion_rts",

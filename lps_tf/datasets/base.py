@@ -1,11 +1,13 @@
 """What every source of data returns."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import tensorflow as tf
 
+from lps_tf._internal.describing import described
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class PairData:
     """Pairs to learn a perturbation set from, and labelled images to use it on.
 
@@ -29,6 +31,9 @@ class PairData:
         test_groups: Perturbed versions of each test image in one example:
             (versions, y) with versions (batch, group_size, height, width, channels).
         perturbations: Names of the versions in `test_groups`, if they have names.
+        grid_groups: Groups of the test images at every point of a grid over the
+            perturbation's parameters, None if it has no formula or none was made. Its
+            worst point is the truth that an attack on a learned set stands for.
         unseen_groups: Groups of the test images under perturbations that no training
             data has, None if there are none.
         unseen_perturbations: Names of the versions in `unseen_groups`.
@@ -47,9 +52,25 @@ class PairData:
     train_perturbed: tf.data.Dataset
     test_groups: tf.data.Dataset
     perturbations: tuple[str, ...] = ()
+    grid_groups: tf.data.Dataset | None = None
     unseen_groups: tf.data.Dataset | None = None
     unseen_perturbations: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        parts = {f.name: getattr(self, f.name) for f in fields(self)}
+        batches = {
+            name: len(part) if (part.cardinality() >= 0) else None
+            for name, part in parts.items()
+            if isinstance(part, tf.data.Dataset)
+        }
+        return described(
+            self,
+            self.name,
+            image_shape=self.image_shape,
+            num_classes=self.num_classes,
+            batches=batches,
+        )
 
 
 def even_batch(n: int, batch_size: int) -> int:

@@ -22,6 +22,7 @@ from lps_tf.experiments.settings import (
 from lps_tf.experiments.table import EXPERIMENTS, PUBLISHED, find, list_experiments
 
 if TYPE_CHECKING:
+    from lps_tf.experiments.comparison import Comparison, compare
     from lps_tf.experiments.running import load_data, load_model, publish, run
 
 __all__ = [
@@ -29,9 +30,11 @@ __all__ = [
     "PUBLISHED",
     "SCALES",
     "ClassifierSettings",
+    "Comparison",
     "Experiment",
     "SetSettings",
     "changed",
+    "compare",
     "find",
     "list_experiments",
     "load_data",
@@ -45,4 +48,6 @@ def __getattr__(name: str) -> Any:
     # Imported on first use: they need TensorFlow, the list of experiments does not.
     if name in ("load_data", "load_model", "publish", "run"):
         return getattr(import_module("lps_tf.experiments.running"), name)
+    if name in ("Comparison", "compare"):
+        return getattr(import_module("lps_tf.experiments.comparison"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,18 +7,22 @@ from pathlib import Path
 from typing import Any, overload
 
 import keras
+import numpy as np
 import tensorflow as tf
 from scipy.stats import norm
 
 import lps_tf as lps
 from lps_tf import certification, robustness
-from lps_tf.datasets import PairData
+from lps_tf.datasets import PairData, pairing
 from lps_tf.experiments import training
 from lps_tf.experiments.settings import ClassifierSettings, Radius
 from lps_tf.experiments.stages import Stages
 from lps_tf.experiments.training import MODEL
 from lps_tf.networks import classifiers
 from lps_tf.training import multi_worker
+
+#: Data whose perturbations are common corruptions: measured at every severity too.
+CORRUPTED = ("cifar10_corrupted", "photos", "fashion_corrupted")
 
 
 def run_classifier(
@@ -51,13 +55,17 @@ def run_classifier(
         return work.evaluate(resolved["radii"])
 
     results = {**trained, "robustness": run.stage("evaluate", evaluate)}
+    if settings.data in CORRUPTED:
+        results["corruptions"] = run.stage("corruptions", work.corruption_errors)
     model = work.model
-    if settings.training == "smoothing":
+    if settings.sigma is not None:
 
         def model() -> lps.SmoothedClassifier:
             return work.smoothed(resolved["sigma"])
 
-        results["certified"] = run.stage("certify", lambda: work.certify(model()))
+        results["certified"] = run.stage(
+            "certify", lambda: work.certify(model(), resolved["radii"])
+        )
     return {**results, "export": run.stage("export", lambda: work.export(model()))}
 
 
@@ -92,16 +100,16 @@ class _Work:
             return lps.RobustClassifier(
                 network(s, data()),
                 perturbation(s, self.perturbation_set()),
+                objective(s),
                 clean_fraction=s.clean_fraction,
             )
 
         segments = s.network == "Unet"
-        perturbed = s.training in ("perturbed", "mixture")
         learned = training.train(
             self.run,
             s,
             make,
-            data().train_perturbed if perturbed else data().train,
+            training_images(s, data()),
             data().val,
             optimizer(s),
             strategy,
@@ -148,7 +156,20 @@ class _Work:
             "all_versions": {k: overall(k) for k in ("accuracy", "mean_iou")},
         }
 
-    def certify(self, smoothed: lps.SmoothedClassifier) -> dict:
+    def corruption_errors(self) -> dict:
+        run = self.run
+        report = robustness.corruption_errors(
+            self.model(),
+            self.data(),
+            directory=run / "corruptions",
+            limit=self.settings.limit,
+            verbose=run.verbose,
+        )
+        report.plot(run / "pictures")
+        run.console.print(str(report), markup=False)
+        return report.to_dict()
+
+    def certify(self, smoothed: lps.SmoothedClassifier, radii: list[float]) -> dict:
         s, run = self.settings, self.run
         report = certification.certify_dataset(
             smoothed,
@@ -158,12 +179,13 @@ class _Work:
             n0=s.n0,
             n=s.n,
             alpha=s.alpha,
-            limit=s.limit,
+            limit=s.limit if s.certify_limit is None else s.certify_limit,
             verbose=run.verbose,
         )
         report.plot(run / "pictures")
         run.console.print(str(report), markup=False)
-        return report.to_dict()
+        # Also at the radii of the attacks, to compare what holds with what is certain.
+        return report.to_dict(np.union1d(report.radii, radii))
 
     def export(self, model: keras.Model | lps.SmoothedClassifier) -> dict:
         lps.export(model, self.run / "saved_model")
@@ -180,6 +202,16 @@ def network(settings: ClassifierSettings, data: PairData) -> keras.Model:
     return model
 
 
+def training_images(settings: ClassifierSettings, data: PairData) -> tf.data.Dataset:
+    """The labelled images to train on, before any is perturbed in the learned set."""
+    if settings.training in ("perturbed", "mixture"):
+        return data.train_perturbed
+    if settings.training == "hybrid":
+        share = settings.clean_fraction
+        return pairing.mixed(data.train_perturbed, data.train, share)
+    return data.train
+
+
 def optimizer(settings: ClassifierSettings) -> Callable:
     """Returns a function from a learning rate to the optimizer."""
     if settings.optimizer == "adam":
@@ -192,6 +224,10 @@ def perturbation(
 ) -> Callable | None:
     """Makes what perturbs the training images; None leaves them as they are."""
     s, radius = settings, _radius(pset, settings.radius)
+    if s.training == "augmix":
+        return lps.AugMix(seed=s.seed)
+    if s.training == "prime":
+        return lps.Prime(seed=s.seed)
     if s.training == "augmentation":
         return lps.LatentAugmentation(pset, radius=radius, seed=s.seed)
     if s.training in ("adversarial", "mixture"):
@@ -204,6 +240,25 @@ def perturbation(
         )
     if s.training == "smoothing":
         return lps.LatentNoise(pset, sigma(s, pset), seed=s.seed)
+    if s.training in ("smooth_adv", "hybrid"):
+        return lps.SmoothedPGD(
+            pset,
+            sigma(s, pset),
+            radius=radius,
+            steps=s.attack_steps,
+            relative_step=s.attack_relative_step,
+            num_samples=1,
+            seed=s.seed,
+        )
+    return None
+
+
+def objective(
+    settings: ClassifierSettings,
+) -> robustness.objectives.TrainingObjective | None:
+    """Makes what is minimised; None for the default of the perturbation."""
+    if settings.training in ("augmix", "prime"):
+        return robustness.objectives.JensenShannon()
     return None
 
 

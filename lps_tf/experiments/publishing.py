@@ -1,5 +1,6 @@
-"""Folders of trained models to give away: SavedModel, card and examples."""
+"""Folders of trained models to give away: SavedModel, preset, card and examples."""
 
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,20 +10,25 @@ import numpy as np
 import tensorflow as tf
 
 import lps_tf as lps
-from lps_tf._internal import files
+from lps_tf._internal import files, presets
+from lps_tf._internal.progress import quiet
 from lps_tf._version import __version__
 from lps_tf.datasets import PairData
 from lps_tf.experiments.report import STAND_INS, is_total, render
 
-#: Number of test images that go with a model, and of the noise samples that certify
-#: them.
-EXAMPLES, NUM_SAMPLES = 8, 100
+#: Number of test images that go with a model.
+EXAMPLES = 8
+
+#: How these are certified: with few samples, so that anybody can do it in a minute.
+CERTIFIED_WITH = {"n0": 10, "n": 100, "alpha": 0.05, "seed": 0}
 
 
 def publish(
     metrics: dict, model: keras.Model, data: PairData, source: Path, path: Path
 ) -> Path:
-    """Writes a folder with a SavedModel, card.json, README.md and examples.npz.
+    """Writes a folder with a SavedModel, preset.json, card, and examples.npz.
+
+    The preset has no weights of its own, but those of the SavedModel.
 
     Args:
         metrics: Results of the experiment, as in its metrics.json.
@@ -39,11 +45,15 @@ def publish(
         shutil.copytree(source, temporary)
         # It tells when it was written, so that no two folders would be the same.
         (temporary / "fingerprint.pb").unlink(missing_ok=True)
-        loaded = tf.saved_model.load(temporary)
+        with quiet("absl", logging.ERROR):  # of gradients that nobody asks for
+            loaded = tf.saved_model.load(temporary)
         arrays = _examples(model, data)
         np.savez_compressed(temporary / "examples.npz", **arrays)
+        kind = write_preset(temporary, metrics, model)
         card = {
             **_card(metrics),
+            "kind": kind,
+            **facts_of(data, model),
             "folder": path.name,
             "signatures": _signatures(loaded),
             "examples": {"images": EXAMPLES, **check(loaded, arrays, metrics)},
@@ -53,6 +63,42 @@ def publish(
         files.write_text(temporary / "README.md", render("card.md", c=card))
 
     return files.atomically(path, write)
+
+
+def write_preset(path: Path, metrics: dict, model: keras.Model) -> str:
+    """Writes what `from_preset` reads, beside a SavedModel of the same weights.
+
+    Args:
+        path: Folder, with the SavedModel.
+        metrics: Results of the experiment: what it builds on, its sigma and seed.
+        model: Set or classifier; of a smoothed classifier, the classifier.
+
+    Returns:
+        The name of the class whose `from_preset` reads it.
+    """
+    kind, arguments = "RobustClassifier", {}
+    models: dict[str, Any] = {"classifier": model}
+    if isinstance(model, lps.PerturbationSet):
+        kind, models = "PerturbationSet", {"set": model}
+    elif "certified" in metrics:
+        kind = "SmoothedClassifier"
+        # By its name: a folder beside it, or one of those that come with a checkout.
+        models["set"] = metrics["builds_on"].replace("/", "-")
+        arguments = {
+            "sigma": metrics["resolved"]["sigma"],
+            "seed": metrics["settings"]["seed"],
+        }
+    presets.write_beside_saved_model(path, kind, models, arguments)
+    return kind
+
+
+def facts_of(data: PairData, model: keras.Model) -> dict[str, Any]:
+    """Returns what the data tell: the size of images and the names of the classes."""
+    facts: dict[str, Any] = {"image_shape": list(data.image_shape)}
+    if not isinstance(model, lps.PerturbationSet):
+        facts["num_classes"] = data.num_classes
+        facts["class_names"] = list(data.class_names)
+    return facts
 
 
 def check(loaded: Any, arrays: dict[str, Any], metrics: dict) -> dict:
@@ -69,11 +115,12 @@ def check(loaded: Any, arrays: dict[str, Any], metrics: dict) -> dict:
         error = np.square(loaded.perturb(x, u).numpy() - y).mean()
         return {"encoder_ae": float(error), "pair_mse": float(np.square(x - y).mean())}
     if "certified" in metrics:
-        found = loaded.certify(x, NUM_SAMPLES // 10, NUM_SAMPLES, 0.05, 0)
+        found = loaded.certify(x, **CERTIFIED_WITH)
         correct = found["prediction"].numpy() == y
         return {
             "certified_accuracy": float(correct.mean()),
             "mean_radius": float(found["radius"].numpy().mean()),
+            "certified_with": CERTIFIED_WITH,
         }
     return {"accuracy": float((loaded.serve(x).numpy().argmax(-1) == y).mean())}
 
@@ -112,10 +159,12 @@ def _card(metrics: dict) -> dict:
             "radius": metrics["calibration"]["radius"],
             "quantiles": metrics["calibration"]["quantiles"],
             "metrics": {name: metrics["quality"][name] for name in measures},
+            "measured_with": {k: settings[k] for k in ("steps", "num_samples")},
         }
     rows = metrics["robustness"]["rows"]
     found = {name: row["accuracy"] for name, row in rows.items() if is_total(name)}
     card["metrics"] = {"test images": rows["clean"]["n"], **found}
+    card["measured_with"] = {k: settings[k] for k in ("attack", "steps")}
     card["trained"] = settings["training"]
     card["radius"] = metrics["resolved"]["radius"]
     if "certified" in metrics:
@@ -124,6 +173,7 @@ def _card(metrics: dict) -> dict:
         card["sigma"] = metrics["resolved"]["sigma"]
         card["metrics"]["certified"] = {name: certified[name] for name in names}
         card["metrics"]["certified"] |= {k: settings[k] for k in ("n0", "n", "alpha")}
+        card["metrics"]["certified"]["seed"] = settings["seed"]
         coverage = certified.get("coverage")  # of none where it was not asked for
         if coverage:
             card["metrics"]["certified"]["true perturbations inside"] = coverage[

@@ -1,24 +1,23 @@
 """Pages of one experiment, or of several that belong together."""
 
-import base64
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from matplotlib.figure import Figure
 
 from lps_tf import plots
+from lps_tf._internal.templates import base64_of, environment
 from lps_tf._version import __version__
-from lps_tf.experiments.settings import TRAININGS
-from lps_tf.experiments.table import find
+from lps_tf.experiments.settings import TRAININGS, ClassifierSettings
+from lps_tf.experiments.table import EXPERIMENTS, find
 from lps_tf.experiments.training import LOG, read_log
+from lps_tf.robustness.corruption_report import CorruptionReport
+from lps_tf.robustness.report import summary_of
 
 #: Data sets of the paper, by the name of the data that stand in for them offline.
 STAND_INS = {
-    "digits_linf": "MNIST",
-    "digits_rts": "MNIST",
     "photos": "CIFAR-10",
     "scenes": "Multi-Illumination",
 }
@@ -36,24 +35,92 @@ def page(experiments: Mapping[str, tuple[Path, dict]], title: str, **facts: Any)
         **facts: Further values that the template uses.
     """
     sections = [_section(*experiment) for experiment in experiments.values()]
+    first = sections[0]["m"]
+    facts = {"summary": summary(first), "afterwards": afterwards(first), **facts}
     classifiers = [s["m"] for s in sections if "robustness" in s["m"]]
     if len(classifiers) > 1:
-        facts["attacked"] = _encoded(plots.png(_accuracy_by_radius(classifiers)))
+        facts["attacked"] = base64_of(plots.png(_accuracy_by_radius(classifiers)))
     return render(
         "report.html", title=title, sections=sections, version=__version__, **facts
     )
 
 
+def summary(metrics: Mapping[str, Any]) -> list[str]:
+    """Says in two or three sentences what came out of an experiment.
+
+    Args:
+        metrics: Content of its metrics.json; nothing is said of what is not in it.
+    """
+    sentences = _of_set(metrics["quality"]) if "quality" in metrics else []
+    if "robustness" in metrics:
+        sentences.append(summary_of(metrics["robustness"]["rows"]))
+    if "corruptions" in metrics:
+        sentences.append(corruption_report(metrics).summary())
+    if "certified" in metrics:
+        sentences.append(_of_certificates(metrics["certified"]))
+    return sentences
+
+
+def corruption_report(metrics: Mapping[str, Any]) -> CorruptionReport:
+    """The errors under corruptions of a metrics.json."""
+    found = metrics["corruptions"]
+    return CorruptionReport(found["data"], found["n"], found["clean"], found["errors"])
+
+
+def _of_set(quality: Mapping[str, float]) -> list[str]:
+    nearest, itself = quality["pgd_ae"], quality["pair_mse"]
+    verdict = (
+        "the set holds most of what happens to an image"
+        if nearest < itself / 2
+        else "the set holds little of what happens to an image"
+    )
+    return [
+        f"The set comes within {nearest:.4f} (mean squared error) of the perturbed "
+        f"versions of {quality['pairs']} test pairs, of which the images themselves "
+        f"are {itself:.4f} off: {verdict}.",
+        f"A random member is {quality['eae']:.4f} off, and the furthest one that "
+        f"gradient ascent finds {quality['oae']:.4f}.",
+    ]
+
+
+def _of_certificates(certified: Mapping[str, Any]) -> str:
+    middle = len(certified["radii"]) // 2
+    rate, radius = certified["certified_accuracy"][middle], certified["radii"][middle]
+    return (
+        f"Smoothed, {rate:.1%} of {certified['images']} are certified to be correct "
+        f"within radius {radius:.3g}: no member of the learned set up to there changes "
+        "the prediction."
+    )
+
+
+def afterwards(metrics: Mapping[str, Any]) -> list[str]:
+    """The commands that go on from an experiment.
+
+    Args:
+        metrics: Content of its metrics.json.
+    """
+    name, scale = metrics["experiment"], metrics["scale"]
+    if isinstance(find(name).paper, ClassifierSettings):
+        trained = " ".join(
+            other
+            for other in EXPERIMENTS
+            if other.rpartition("/")[0] == name.rpartition("/")[0]
+            and isinstance(EXPERIMENTS[other].paper, ClassifierSettings)
+        )
+        return [f"python -m lps_tf compare {trained} --scale {scale}"]
+    return [
+        f"python -m lps_tf run {other} --scale {scale}"
+        for other in EXPERIMENTS
+        if EXPERIMENTS[other].settings(scale).predecessor == name
+    ]
+
+
 def render(template: str, **values: Any) -> str:
     """Renders one of the templates of this package."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("lps_tf.experiments"),
-        autoescape=template.endswith(".html"),
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.tests["total"] = is_total
-    return environment.get_template(template).render(**values)
+    html = template.endswith(".html")
+    found = environment("lps_tf.experiments", autoescape=html)
+    found.tests["total"] = is_total
+    return found.get_template(template).render(**values)
 
 
 def is_total(row: str) -> bool:
@@ -73,12 +140,8 @@ def _section(folder: Path, metrics: dict) -> dict[str, Any]:
         "training": TRAININGS.get(settings.get("training")),
         "stands_in": STAND_INS.get(settings["data"]),
         "settings": {name: (value, paper[name]) for name, value in settings.items()},
-        "pictures": {name: _encoded(content) for name, content in figures.items()},
+        "pictures": {name: base64_of(content) for name, content in figures.items()},
     }
-
-
-def _encoded(picture: bytes) -> str:
-    return base64.b64encode(picture).decode()
 
 
 def _accuracy_by_radius(classifiers: list[dict]) -> Figure:

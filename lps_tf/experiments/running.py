@@ -34,6 +34,7 @@ def run(
     data_dir: str | Path | None = None,
     fresh: bool = False,
     changes: Mapping[str, Any] | None = None,
+    seed: int | None = None,
     verbose: bool = True,
 ) -> dict:
     """Runs an experiment, or what is left of it, and what it builds on.
@@ -50,6 +51,8 @@ def run(
         fresh: Whether to start over; results of what it builds on are kept.
         changes: Settings that differ from those of the table, by name, such as
             {"optimizer": "adam"}.
+        seed: Seed of the training. Another one than the table's has a folder of its
+            own, such as `output`/`name`-seed1, and builds on the same experiments.
         verbose: Whether to show progress and results.
 
     Returns:
@@ -62,11 +65,15 @@ def run(
     """
     strategy = multi_worker.strategy_from_environment()
     output = Path(output or f"runs/{scale}")
-    changes = changes or {}
+    changes = dict(changes or {})
+    folder = name
+    if seed is not None and seed != find(name).settings(scale).seed:
+        folder, changes["seed"] = f"{name}-seed{seed}", seed
     return _run(
         name,
         scale,
         output,
+        folder=folder,
         data_dir=data_dir,
         fresh=fresh,
         changes=changes,
@@ -91,8 +98,8 @@ def publish(
         output: Folder of all experiments of the scale, as for `run`.
         directory: Parent of the folder that is written, which has the name of the
             experiment, with "-" for "/". It holds a SavedModel that needs TensorFlow
-            alone, card.json, README.md, and a few examples with what the model
-            achieves on them.
+            alone, preset.json for `from_preset`, card.json, README.md, and a few
+            examples with what the model achieves on them.
         data_dir: Folder of the data sets, as for `run`.
 
     Returns:
@@ -139,6 +146,7 @@ def _run(
     scale: str,
     output: Path,
     *,
+    folder: str,
     data_dir: str | Path | None,
     fresh: bool,
     changes: Mapping[str, Any],
@@ -149,32 +157,37 @@ def _run(
     settings = changed(experiment.settings(scale), **changes)
     chief = multi_worker.is_chief(strategy)
     # First of all, because it refuses a folder with results of other settings.
-    folder = Stages(
-        output / name, _settings(name, scale, settings), fresh, verbose, not chief
+    stages = Stages(
+        output / folder, _settings(name, scale, settings), fresh, verbose, not chief
     )
     predecessor = settings.predecessor
-    if predecessor is not None:
-        shown = verbose and not (output / predecessor / "metrics.json").exists()
-        _run(
-            predecessor,
-            scale,
-            output,
-            data_dir=data_dir,
-            fresh=False,
-            changes={},
-            verbose=shown,
-            strategy=strategy,
-        )
-    # Until here the chief may write what the other machines are going to read.
-    multi_worker.wait_for_all(strategy)
-    folder.console.rule(f"{name}, {scale} scale")
-    data = functools.cache(lambda: training.load(settings, data_dir))
-    if isinstance(settings, SetSettings):
-        start = None if settings.start is None else output / settings.start
-        results = run_set(folder, settings, data, start, strategy)
-    else:
-        learned = output / settings.perturbation_set
-        results = run_classifier(folder, settings, data, learned, strategy)
+    try:
+        if predecessor is not None:
+            shown = verbose and not (output / predecessor / "metrics.json").exists()
+            _run(
+                predecessor,
+                scale,
+                output,
+                folder=predecessor,
+                data_dir=data_dir,
+                fresh=False,
+                changes={},
+                verbose=shown,
+                strategy=strategy,
+            )
+        # Until here the chief may write what the other machines are going to read.
+        multi_worker.wait_for_all(strategy)
+        stages.console.rule(f"{name}, {scale} scale")
+        data = functools.cache(lambda: training.load(settings, data_dir))
+        if isinstance(settings, SetSettings):
+            start = None if settings.start is None else output / settings.start
+            results = run_set(stages, settings, data, start, strategy)
+        else:
+            learned = output / settings.perturbation_set
+            results = run_classifier(stages, settings, data, learned, strategy)
+    except BaseException:
+        stages.release()  # what has come to nothing leaves no folder
+        raise
     if not chief:
         return {}
     metrics = {
@@ -185,14 +198,14 @@ def _run(
         **results,
         # On other data the paper's figures say nothing.
         "published": experiment.published if scale == "paper" else {},
-        "seconds": sum(folder.seconds.values()),
-        "seconds_by_stage": folder.seconds,
+        "seconds": sum(stages.seconds.values()),
+        "seconds_by_stage": stages.seconds,
         "settings": dataclasses.asdict(settings),
     }
-    written = files.write_json(folder / "metrics.json", metrics)
+    written = files.write_json(stages / "metrics.json", metrics)
     metrics = json.loads(written.read_text())
     files.write_text(
-        folder / "report.html", page({name: (folder.directory, metrics)}, title=name)
+        stages / "report.html", page({name: (stages.directory, metrics)}, title=name)
     )
     return metrics
 

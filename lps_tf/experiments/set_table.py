@@ -13,7 +13,7 @@ _LINF: dict[str, Any] = {
     "epochs": 20,
     "beta": ((0, 5, 20), (0, 1e-3, 1e-2)),
 }
-_LINF_LAPTOP = {"data": "digits_linf", "epochs": 120, "radius": None, "limit": 512}
+_LINF_LAPTOP = {"data": "mnist5k_linf", "epochs": 120, "radius": None, "limit": 512}
 
 # Digits rotated, translated and scaled.
 RTS: dict[str, Any] = {
@@ -31,10 +31,11 @@ RTS: dict[str, Any] = {
 def rts_laptop(epochs: int) -> dict[str, Any]:
     """What differs for digits that are rotated, translated and scaled, on a laptop."""
     return {
-        "data": "digits_rts",
-        "sizes": {"latent_dim": 32, "transformers": 3, "localisation": (128, 64)},
+        "data": "mnist5k_rts",
+        "batch_size": 64,
+        "sizes": {"latent_dim": 8, "transformers": 3, "localisation": (128, 64)},
         "epochs": epochs,
-        "learning_rate": ((0, 0.4 * epochs, epochs), (0, 1.2e-3, 0)),
+        "learning_rate": ((0, 0.4 * epochs, epochs), (0, 2.5e-3, 0)),
         "radius": None,
         "limit": 512,
     }
@@ -46,7 +47,7 @@ def _limited(k: int) -> Experiment:
         f"digits rotated, translated and scaled; {versions} of each",
         SetSettings(**RTS, options={"limited": k}),
         # As many steps as with fresh draws.
-        {**rts_laptop(120 // k), "options": {"limited": k}},
+        {**rts_laptop(80 // k), "options": {"limited": k}},
     )
 
 
@@ -102,6 +103,35 @@ def _cifar10c(
     )
 
 
+# As many steps as fit into one pass over the clothes: without crops and flips.
+CLOTHES = {"augment": False}
+
+
+def _fashion_corrupted(photographs: Experiment) -> Experiment:
+    """The same corruptions of Fashion-MNIST, which is real and easy to get."""
+    return Experiment(
+        photographs.about.replace("small photographs", "clothes, in grey"),
+        dataclasses.replace(photographs.paper, data="fashion_corrupted", radius=None),
+        {
+            "options": {**photographs.paper.options, **CLOTHES},
+            "batch_size": 32,
+            "sizes": {
+                "latent_dim": 32,
+                "blocks": 1,
+                "wide": 16,
+                "narrow": 8,
+                "neighbours": 3,
+            },
+            # With these, the trial in docs/results held 11 of the 12 corruptions.
+            "likelihood": "optimal_gaussian",
+            "beta": ((0,), (1,)),
+            "epochs": 1,
+            "learning_rate": ((0, 0.4, 1), (0, 2e-3, 0)),
+            "limit": 512,
+        },
+    )
+
+
 # Multi-Illumination: indoor scenes under 25 lights.
 _MI: dict[str, Any] = {
     "data": "multi_illumination",
@@ -147,7 +177,7 @@ SETS = {
     "mnist_rts": Experiment(
         "digits rotated, translated and scaled; fresh versions in each epoch",
         SetSettings(**RTS),
-        rts_laptop(120),
+        rts_laptop(80),
     ),
     "mnist_rts_limited/k1": _limited(1),
     "mnist_rts_limited/k5": _limited(5),
@@ -170,7 +200,7 @@ SETS = {
         radius=34,
     ),
     "mi_mip5": Experiment(
-        "25 lights, images of 125x187",
+        "25 lights, images of mip 5",
         SetSettings(
             **_MI,
             options={"mip": 5},
@@ -198,7 +228,7 @@ SETS = {
         },
     ),
     "mi_mip4": Experiment(
-        "25 lights, images of 250x375; goes on from mi_mip5",
+        "25 lights, images of mip 4; goes on from mi_mip5",
         SetSettings(
             **_MI,
             start="mi_mip5",
@@ -225,7 +255,7 @@ SETS = {
         },
     ),
     "mi_mip3": Experiment(
-        "25 lights, images of 500x750; goes on from mi_mip4",
+        "25 lights, images of mip 3; goes on from mi_mip4",
         SetSettings(
             **_MI,
             start="mi_mip4",
@@ -249,5 +279,6 @@ SETS = {
     ),
 }
 
+SETS["fashion_corrupted"] = _fashion_corrupted(SETS["cifar10c_from_original"])
 for _name in [name for name in SETS if name.startswith("mnist_")]:
     SETS[_name.replace("mnist_", "fashion_")] = _on_fashion(SETS[_name])

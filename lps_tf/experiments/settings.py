@@ -13,6 +13,7 @@ Schedule = tuple[tuple[float, ...], tuple[float, ...]]
 #: A number, or the quantile of the latent norms of validation pairs, such as "50%".
 Radius = float | str
 
+#: From the settings and data of the paper to a run that only shows that it works.
 SCALES = ("paper", "laptop", "quick")
 
 _Settings = TypeVar("_Settings", bound="Training")
@@ -48,6 +49,12 @@ class Training:
     def __post_init__(self):
         for name in ("batch_size", "epochs"):
             numbers.count(name, getattr(self, name))
+
+    @property
+    def source(self) -> str:
+        """The data with their options, such as "mnist_rts(limited=1)"."""
+        options = ", ".join(f"{name}={value}" for name, value in self.options.items())
+        return f"{self.data}({options})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,18 +101,21 @@ class ClassifierSettings(Training):
         training: Kind of training, one of `TRAININGS`.
         optimizer: "sgd", with momentum 0.9, or "adam".
         radius: Radius of the ball that "augmentation", "adversarial" and "mixture"
-            train in.
+            train in, and of that around each noise of "smooth_adv" and "hybrid".
         attack_steps: Number of steps of the attack in training.
         attack_relative_step: Length of these steps as a fraction of the radius.
-        clean_fraction: Fraction of each batch of a "mixture" that is not attacked.
-        sigma: Standard deviation of the noise of "smoothing". A quantile stands for
-            the sigma at which that quantile is the largest radius that n samples can
+        clean_fraction: Fraction of each batch of a "mixture" that is not attacked, or
+            of a "hybrid" that is truly perturbed instead.
+        sigma: Standard deviation of the noise of "smoothing", "smooth_adv" and
+            "hybrid", with which the classifier is certified. A quantile stands for the
+            sigma at which that quantile is the largest radius that n samples can
             certify, which is how the paper's values follow from its quantiles.
         radii: Radii of the attacks that measure it.
         attack: Name of these attacks: "pgd", with steps of a twentieth of the radius,
             or "apgd", which is stronger.
         steps: Number of steps of these attacks.
-        limit: Number of test images that are attacked and certified; None for all.
+        limit: Number of test images that are attacked; None for all.
+        certify_limit: Number of test images that are certified; None for `limit`.
         n0: Number of noise samples that select the class to certify.
         n: Number of noise samples that certify it.
         alpha: Probability that a certificate is wrong.
@@ -123,6 +133,7 @@ class ClassifierSettings(Training):
     attack: str = "pgd"
     steps: int = 50
     limit: int | None = None
+    certify_limit: int | None = None
     n0: int = 100
     n: int = 10_000
     alpha: float = 1e-3
@@ -153,7 +164,11 @@ TRAININGS = {
     "augmentation": "on random members of the learned set",
     "adversarial": "on the worst members of the learned set that an attack finds",
     "mixture": "on images and their true perturbations, a part of them attacked",
+    "augmix": "on images, and to predict AugMix's mixtures of them alike",
+    "prime": "on images, and to predict PRIME's mixtures of them alike",
     "smoothing": "on Gaussian noise in the latent of the learned set",
+    "hybrid": "on true perturbations, and on the worst members around random ones",
+    "smooth_adv": "on the worst members around random ones that an attack finds",
 }
 
 
@@ -165,6 +180,7 @@ _QUICK: dict[type, dict[str, Any]] = {
         "attack_steps": 2,
         "steps": 3,
         "limit": 4,
+        "certify_limit": None,
         "n0": 10,
         "n": 100,
     },

@@ -71,6 +71,10 @@ class Stages:
         # Read back, so that a tuple is a list whether or not the run was resumed.
         return self._store.read_json(path)["result"]
 
+    def release(self) -> None:
+        """Removes the folder again if no stage has written anything to it."""
+        self._store.release()
+
     @property
     def seconds(self) -> dict[str, float]:
         """Seconds that each finished stage took."""

@@ -4,11 +4,12 @@ import csv
 import importlib.util
 import inspect
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from lps_tf import Backup, RobustClassifier, datasets
@@ -99,6 +100,8 @@ def _fit(
     epochs: int,
 ) -> None:
     callbacks = [
+        # Before the backup too, so that a resumed training has finite weights.
+        keras.callbacks.LambdaCallback(on_epoch_end=require_finite),
         # Before the backup, so that every epoch that is backed up is logged.
         keras.callbacks.CSVLogger(run / LOG, append=True),
         # `train` deletes it once the model is saved.
@@ -117,6 +120,22 @@ def _fit(
         verbose=0,
         callbacks=callbacks,
     )
+
+
+def require_finite(epoch: int, logs: Mapping[str, float]) -> None:
+    """Raises ValueError if the loss of an epoch is not finite.
+
+    Args:
+        epoch: Number of the epoch, from 0.
+        logs: Values of the epoch by name; NaN or infinity as "loss" raises.
+    """
+    if not np.isfinite(logs["loss"]):
+        raise ValueError(
+            f"Training has diverged: the loss of epoch {epoch + 1} is {logs['loss']}. "
+            "Train with a lower learning rate or a longer warm-up, as in "
+            "`experiments.run(..., changes={'learning_rate': ...})`. Nothing of this "
+            "epoch was kept."
+        )
 
 
 def _fit_on_machines(

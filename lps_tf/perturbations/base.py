@@ -6,13 +6,18 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow as tf
 
-from lps_tf._internal import checks
+from lps_tf._internal import checks, outputs
 from lps_tf._internal.fixed import Adjustable
-from lps_tf._internal.outputs import Classifier
+from lps_tf._internal.outputs import Classifier, required
 from lps_tf.perturbations import scheduler
-from lps_tf.perturbations.losses import Loss, cross_entropy, predictions
+from lps_tf.perturbations.losses import (
+    Loss,
+    cross_entropy,
+    likeliest_others,
+    predictions,
+)
 from lps_tf.perturbations.of_set import OfSet
-from lps_tf.perturbations.scheduler import AttackResult
+from lps_tf.perturbations.protocol import AttackResult
 from lps_tf.sets import latent
 from lps_tf.sets.protocol import (
     Conditioned,
@@ -34,7 +39,8 @@ from lps_tf.sets.search import (
 class LatentAttack(OfSet):
     """A search of the latent ball for what a classifier gets wrong.
 
-    Subclasses set `rule` and `losses`, and may give `parameters`, `begin` and `chosen`.
+    Subclasses set `rule` and `losses`, and may give `objective`, `parameters`, `begin`
+    and `chosen`.
 
     The radius may be set at any time, for instance by `RadiusSchedule` while training
     goes on; everything else is fixed.
@@ -47,6 +53,18 @@ class LatentAttack(OfSet):
     rule: UpdateRule | None = None
     #: Each restart takes the next of them. The first one is the cross-entropy.
     losses: tuple[Loss, ...] = (cross_entropy,)
+    #: What searches on each of the losses are called in reports.
+    names: tuple[str, ...] = ("search",)
+    #: Number of likeliest wrong classes that a restart aims at, one search for each;
+    #: None aims at none.
+    targets: int | None = None
+    #: Whether the rule needs gradients.
+    uses_gradient = True
+    #: Whether the first restart begins at u = 0 instead of a random member.
+    from_zero = False
+    #: Whether a search looks for the misclassified latent of least norm, which settles
+    #: all radii at once. Its state has "nearest", "nearest_norm" and "nearest_loss".
+    minimum_norm = False
 
     #: Radius of the ball.
     radius = Adjustable()
@@ -69,10 +87,11 @@ class LatentAttack(OfSet):
         """What the search raises; see `lps_tf.sets.search`."""
         return predictions(self.losses)
 
-    @property
-    def num_searches(self) -> int:
-        """Searches of one example: its restarts, for each of the losses."""
-        return self.restarts * len(self.losses)
+    def searches_a_restart(self, num_classes: int) -> int:
+        """Searches of each restart: one for each loss, or each target there is."""
+        if self.targets is None:
+            return len(self.losses)
+        return min(self.targets, num_classes - 1)
 
     def parameters(self) -> Parameters:
         """What the rule needs to know beside each example's radius."""
@@ -127,19 +146,49 @@ class LatentAttack(OfSet):
             parameters: What the objective needs beside the attack's own.
         """
         key = self._keys(key)
+        radius = tf.convert_to_tensor(Adjustable.tensor(self, "radius"))
+        numbers = {"limit": radius, **(parameters or {})}
+        result = self.searched(classifier, conditioned, y, key, numbers)
+        return tf.stop_gradient(self.chosen(result))
+
+    def searched(
+        self,
+        classifier: Classifier,
+        conditioned: Conditioned,
+        y: tf.Tensor,
+        key: tf.Tensor,
+        parameters: Parameters,
+        found: tf.Tensor | None = None,
+    ) -> State:
+        """The state of the worst of all searches; see `find`.
+
+        Args:
+            classifier: Classifier or segmenter under attack.
+            conditioned: Images, as the set's `condition` gives them.
+            y: Labels or probabilities.
+            key: Key of the starts.
+            parameters: What the objective needs beside the attack's own, and "limit",
+                the radius.
+            found: Examples to leave alone, bool (batch,).
+        """
         rows, dim = tf.shape(conditioned.mean)[0], conditioned.mean.shape[1]
-        largest = tf.convert_to_tensor(Adjustable.tensor(self, "radius"))
-        radius = tf.fill((rows,), largest)
+        radius = tf.fill((rows,), parameters["limit"])
+        targets = self._targets(classifier, conditioned, y)  # (batch, targets)
+        number_of_them = self.searches_a_restart(1 + targets.shape[1])
         result: State = {}
-        for number in range(self.num_searches):
+        for number in range(self.restarts * number_of_them):
             u = latent.sample_uniform_radius(
-                (rows, dim), largest, latent.fold_in(key, number)
+                (rows, dim), parameters["limit"], latent.fold_in(key, number)
             )
+            if self.from_zero and number < number_of_them:
+                u = tf.zeros_like(u)
+            turn = number % number_of_them
             numbers = {
                 "radius": radius,
-                "loss_index": tf.fill((rows,), number % len(self.losses)),
+                "loss_index": tf.fill((rows,), turn),
+                "target": targets[:, min(turn, targets.shape[1] - 1)],
                 **self.parameters(),
-                **(parameters or {}),
+                **parameters,
             }
             problem = Problem(
                 self.rule,
@@ -150,10 +199,26 @@ class LatentAttack(OfSet):
                 y,
                 numbers,
                 tf.constant(max(1, self.steps)),
+                self.uses_gradient,
             )
-            state = search(problem, rows, self.begin(u, radius))
-            result = _worse(result, state) if result else state
-        return tf.stop_gradient(self.chosen(result))
+            start = self.begin(u, radius)
+            if found is not None:
+                start["misclassified"] = found
+            state = search(problem, rows, start)
+            result = worse(result, state) if result else state
+        return result
+
+    def _targets(
+        self, classifier: Classifier, conditioned: Conditioned, y: tf.Tensor
+    ) -> tf.Tensor:
+        """Likeliest wrong classes at u = 0, int32 (batch, targets); zeros for none."""
+        if self.targets is None:
+            return tf.zeros((tf.shape(conditioned.mean)[0], 1), tf.int32)
+        images = decode_compiled(
+            self.perturbation_set, conditioned, tf.zeros_like(conditioned.mean)
+        )
+        logits = outputs.logits(classifier, images)
+        return likeliest_others(logits, y, self.targets)
 
     def chosen(self, state: State) -> tf.Tensor:
         """Which latents of a finished search to train on."""
@@ -193,6 +258,7 @@ class LatentAttack(OfSet):
                 the classifier does not have a label, or there are not as many labels
                 as images.
         """
+        classifier = required(classifier)
         x = checks.images("x", x)
         y = y if tf.is_tensor(y) else np.asarray(y)
         index = np.arange(len(x)) if index is None else np.asarray(index)
@@ -231,7 +297,7 @@ class LatentAttack(OfSet):
         """
         radii = scheduler.check_radii(radii, self.radius)
         evaluation = scheduler.Evaluation(self, classifier, radii, ignore_class)
-        return evaluation.run(batches)
+        return evaluation.run((index, x, y, None) for index, x, y in batches)
 
 
 def checked_targets(y: Any) -> tf.Tensor:
@@ -241,8 +307,13 @@ def checked_targets(y: Any) -> tf.Tensor:
     return tf.cast(y, tf.float32) if probabilities else checks.classes(y)
 
 
-def _worse(one: State, other: State) -> State:
-    """Of two searches, the one that misclassifies, or has the larger loss."""
+def worse(one: State, other: State) -> State:
+    """Of two searches, the one that misclassifies, or has the larger loss.
+
+    Args:
+        one: State of a finished search; the result has what this one has.
+        other: State of another one of the same examples.
+    """
     better = other["misclassified"] & ~one["misclassified"]
     same = other["misclassified"] == one["misclassified"]
     better |= (other["loss"] > one["loss"]) & same

@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from lps_tf._internal import checks, outputs
+from lps_tf._internal.describing import described
 from lps_tf._internal.outputs import Classifier
 from lps_tf.perturbations.losses import all_wrong, cross_entropy, over_image
-from lps_tf.perturbations.scheduler import AttackResult
+from lps_tf.perturbations.protocol import AttackResult
 
 
 class WorstOfGroup:
@@ -19,6 +21,9 @@ class WorstOfGroup:
 
     adversarial = True
     num_samples = 1
+
+    def __repr__(self) -> str:
+        return described(self)
 
     def __call__(
         self,
@@ -77,7 +82,10 @@ class WorstOfGroup:
         loss, wrong = _losses(classifier, group, y, ignore_class)
         loss, wrong = loss.numpy(), wrong.numpy()
         worst = loss.argmax(1)
-        return AttackResult(loss.max(1)[None], wrong.any(1)[None], worst[None])
+        # What is wrong was found among the versions.
+        found_by = np.where(wrong.any(1), "version", "")[None]
+        success = wrong.any(1)[None]
+        return AttackResult(loss.max(1)[None], success, worst[None], found_by)
 
 
 def _losses(

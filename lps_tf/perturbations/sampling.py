@@ -2,12 +2,13 @@
 
 from typing import ClassVar
 
+import numpy as np
 import tensorflow as tf
 
 from lps_tf._internal import checks
 from lps_tf._internal.fixed import Adjustable
 from lps_tf._internal.outputs import Classifier
-from lps_tf.perturbations.of_set import OfSet
+from lps_tf.perturbations.of_set import AdjustableSigma, OfSet
 from lps_tf.sets import latent
 from lps_tf.sets.protocol import (
     Conditioned,
@@ -23,12 +24,15 @@ class LatentAugmentation(OfSet):
     Args:
         perturbation_set: Set to sample from; calibrated, unless `radius` is given.
         radius: Radius of the ball, default that of the set; it may be set later too.
+        num_samples: Number of members for each image, for objectives that compare them.
         seed: Seed of the samples.
 
     Raises:
-        ValueError: If there is no radius, or it is not positive and finite. The prior
-            without an end is `LatentNoise` with a sigma of 1.
+        ValueError: If there is no radius, it is not positive and finite, or there is no
+            sample. The prior without an end is `LatentNoise` with a sigma of 1.
     """
+
+    FIXED: ClassVar[tuple[str, ...]] = (*OfSet.FIXED, "num_samples")
 
     #: Radius of the ball.
     radius = Adjustable()
@@ -38,10 +42,12 @@ class LatentAugmentation(OfSet):
         perturbation_set: LatentSet,
         *,
         radius: float | None = None,
+        num_samples: int = 1,
         seed: int = 0,
     ):
         super().__init__(perturbation_set, seed)
         self.radius = require_radius(perturbation_set, radius)
+        self.num_samples = checks.count("num_samples", num_samples)
 
     def __call__(
         self,
@@ -50,12 +56,21 @@ class LatentAugmentation(OfSet):
         y: tf.Tensor,
         key: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """A random perturbation of each image, of the shape of x."""
+        """Random perturbations of each image.
+
+        Returns:
+            Images of the shape of x; of several samples, (num_samples, *shape of x).
+        """
         conditioned = self.perturbation_set.condition(x)
         shape = (tf.shape(conditioned.mean)[0], conditioned.mean.shape[1])
         radius = tf.convert_to_tensor(Adjustable.tensor(self, "radius"))
-        u = latent.sample_truncated_normal(shape, radius, self._keys(key))
-        return decode_compiled(self.perturbation_set, conditioned, u)
+        key = self._keys(key)
+        images = []
+        for number in range(self.num_samples):
+            own = key if self.num_samples == 1 else latent.fold_in(key, number)
+            u = latent.sample_truncated_normal(shape, radius, own)
+            images.append(decode_compiled(self.perturbation_set, conditioned, u))
+        return images[0] if self.num_samples == 1 else tf.stack(images)
 
 
 class LatentNoise(OfSet):
@@ -63,30 +78,32 @@ class LatentNoise(OfSet):
 
     Args:
         perturbation_set: Set whose latent is perturbed; it needs no radius.
-        sigma: Standard deviation of the noise, in standardised latent units; it may be
-            set later too.
+        sigma: Standard deviation of the noise, in standardised latent units, or one
+            for each latent dimension, (latent_dim,), such as those of
+            `certification.sigma_of_spread`; it may be set later too.
         num_samples: Number of noises of each image, for objectives that compare them.
         seed: Seed of the noise.
 
     Raises:
-        ValueError: If sigma is not positive and finite, or there is no sample.
+        ValueError: If sigma is not positive and finite, nor one such number for each
+            dimension, or there is no sample.
     """
 
     FIXED: ClassVar[tuple[str, ...]] = (*OfSet.FIXED, "num_samples")
 
-    #: Standard deviation of the noise.
-    sigma = Adjustable()
+    #: Standard deviation of the noise, or of each dimension.
+    sigma = AdjustableSigma()
 
     def __init__(
         self,
         perturbation_set: LatentSet,
-        sigma: float,
+        sigma: float | np.ndarray,
         *,
         num_samples: int = 1,
         seed: int = 0,
     ):
         super().__init__(perturbation_set, seed)
-        self.sigma = sigma
+        self.sigma = sigma  # type: ignore[assignment]
         self.num_samples = checks.count("num_samples", num_samples)
 
     def __call__(
@@ -111,7 +128,10 @@ class LatentNoise(OfSet):
 def noises(
     conditioned: Conditioned, num_samples: int, sigma: tf.Tensor, key: tf.Tensor
 ) -> list[tf.Tensor]:
-    """Samples of sigma * N(0, I) for a batch, each (batch, latent_dim)."""
+    """Samples of sigma * N(0, I) for a batch, each (batch, latent_dim).
+
+    Of a sigma for each dimension, (latent_dim,), too.
+    """
     shape = tf.shape(conditioned.mean)
     return [
         sigma * latent.standard_normal(shape, latent.fold_in(key, number))

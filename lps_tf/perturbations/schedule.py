@@ -2,6 +2,7 @@
 
 import keras
 
+from lps_tf._internal.describing import described
 from lps_tf.perturbations.base import LatentAttack
 from lps_tf.perturbations.sampling import LatentAugmentation
 from lps_tf.training.schedules import PiecewiseLinear
@@ -37,6 +38,9 @@ class RadiusSchedule(keras.callbacks.Callback):
                 f"Received: values={schedule.values}"
             )
         self.perturbation, self.schedule = perturbation, schedule
+
+    def __repr__(self) -> str:
+        return described(self, self.perturbation, self.schedule)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Sets the epoch's radius."""

@@ -4,90 +4,25 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from lps_tf._internal import checks, outputs, xla
 from lps_tf._internal.outputs import Classifier
-from lps_tf.perturbations.losses import Loss, all_wrong, cross_entropy, over_image
+from lps_tf.perturbations.losses import (
+    all_wrong,
+    cross_entropy,
+    likeliest_others,
+    over_image,
+)
+from lps_tf.perturbations.protocol import NAME, AttackResult, Searches
 from lps_tf.sets.protocol import Conditioned, LatentSet
 from lps_tf.sets.search import (
-    AttackObjective,
-    Parameters,
     Problem,
-    State,
-    UpdateRule,
     search,
 )
-
-
-class AttackResult(NamedTuple):
-    """What became of each example at each radius.
-
-    An image counts as a member of its own set: misclassified without any
-    perturbation, it counts as misclassified at every radius, and its latents are 0.
-
-    Attributes:
-        loss: Cross-entropy at the worst latents found, float32 (radii, batch); of a
-            segmenter, summed over labelled pixels.
-        success: Whether it was misclassified, at every labelled pixel for a segmenter,
-            bool (radii, batch).
-        u: These latents, float32 (radii, batch, latent_dim). Where `success`, the
-            first ones that were misclassified.
-    """
-
-    loss: np.ndarray
-    success: np.ndarray
-    u: np.ndarray
-
-
-class Searches(Protocol):
-    """What an attack tells of its searches; `LatentAttack` is one."""
-
-    @property
-    def perturbation_set(self) -> LatentSet:
-        """Set that is searched."""
-        ...
-
-    @property
-    def rule(self) -> UpdateRule | None:
-        """How latents move."""
-        ...
-
-    @property
-    def objective(self) -> AttackObjective:
-        """What they raise."""
-        ...
-
-    @property
-    def losses(self) -> tuple[Loss, ...]:
-        """Losses that searches take in turns."""
-        ...
-
-    @property
-    def steps(self) -> int:
-        """Steps of a search."""
-        ...
-
-    @property
-    def seed(self) -> int:
-        """Seed of the starts."""
-        ...
-
-    @property
-    def num_searches(self) -> int:
-        """Searches of one example."""
-        ...
-
-    def parameters(self) -> Parameters:
-        """What the rule needs to know."""
-        ...
-
-    def begin(self, u: tf.Tensor, radius: tf.Tensor, /) -> State:
-        """The state at starts."""
-        ...
 
 
 def check_radii(radii: Sequence[float] | None, default: float) -> tuple[float, ...]:
@@ -114,10 +49,21 @@ class _Batch:
 
 @dataclass
 class _Example:
-    """One example under attack: at which radius, in which of its searches."""
+    """One example under attack: at which radius, in which of its searches.
+
+    Attributes:
+        batch: Batch of its result.
+        row: Row of it there.
+        targets: Wrong classes that searches aim at in turns, (targets,).
+        end: Index of the first radius at which it is known to be misclassified.
+        radius: Index of the radius at which it is attacked.
+        search: Number of its searches there that are over.
+    """
 
     batch: _Batch
     row: int
+    targets: np.ndarray
+    end: int
     radius: int = 0
     search: int = 0
 
@@ -155,14 +101,20 @@ class Evaluation:
         self._ignore_class = ignore_class
         self._steps = attack.steps + 1  # the last one looks at where the others led
         self._fixed = attack.parameters()
+        self._searches = 1  # of a restart, once the number of classes is known
         self._tensors: Any = None  # (conditioned, y) of what is in the slots
         self._slots: list[_Example | None] = []
         self._state: dict[str, np.ndarray] = {}
 
     def run(
-        self, batches: Iterable[tuple[Any, Any, Any]]
+        self, batches: Iterable[tuple[Any, Any, Any, AttackResult | None]]
     ) -> Iterator[tuple[np.ndarray, AttackResult]]:
-        """Yields (index, AttackResult) of each batch (index, x, y), in order."""
+        """Yields (index, AttackResult) of each batch, in order.
+
+        Args:
+            batches: Batches (index, x, y, before): `before` is what an earlier attack
+                found at the same radii, and only what survived it is attacked.
+        """
         open_batches: deque[_Batch] = deque()
         arrivals = self._arrivals(iter(batches), open_batches)
         while True:
@@ -179,7 +131,7 @@ class Evaluation:
         self, batches: Iterator, open_batches: deque[_Batch]
     ) -> Iterator[tuple[Any, int, _Example]]:
         """Examples to attack: tensors of some batch, the row in them, the example."""
-        for index, x, y in batches:
+        for index, x, y, before in batches:
             x, index = checks.images("x", x), np.asarray(index)
             rows = len(x)
             if not self._slots:
@@ -196,30 +148,42 @@ class Evaluation:
             x, y = tf.gather(x, fill), tf.gather(y, fill)
             logits = self._predict(x)
             y = checks.labels_like(y, logits.shape, self._ignore_class)
-            wrong = all_wrong(logits, y).numpy()[:rows]
-            loss = over_image(cross_entropy(logits, y)).numpy()[:rows]
-            batch = self._record(index, wrong, loss)
+            if before is None:
+                wrong = all_wrong(logits, y).numpy()[:rows]
+                loss = over_image(cross_entropy(logits, y)).numpy()[:rows]
+                before = self._unattacked(wrong, loss)
+            # Success goes on to larger radii: the first of them is where to end.
+            ends = (~before.success).sum(0)
+            copied = AttackResult(*(value.copy() for value in before))
+            batch = _Batch(index, copied, int((ends > 0).sum()))
             open_batches.append(batch)
+            targets = self._targets(logits, y)
             pset = self._attack.perturbation_set
             tensors = xla.graph_of(_condition, pset)(pset, x), y
-            # Only those that are correct need an attack.
-            for row in np.flatnonzero(~wrong).tolist():
-                yield tensors, row, _Example(batch, row)
+            for row in np.flatnonzero(ends).tolist():
+                yield tensors, row, _Example(batch, row, targets[row], int(ends[row]))
+
+    def _targets(self, logits: tf.Tensor, y: tf.Tensor) -> np.ndarray:
+        """Classes that searches aim at, (rows, targets); one class 0 if at none."""
+        self._searches = self._attack.searches_a_restart(logits.shape[-1])
+        if self._attack.targets is None:
+            return np.zeros((len(logits), 1), np.int32)
+        return likeliest_others(logits, y, self._attack.targets).numpy()
 
     def _predict(self, x: tf.Tensor) -> tf.Tensor:
         can = outputs.compiles(self._classifier, tuple(x.shape[1:]))
         return xla.graph_of(outputs.logits, self._classifier, can)(self._classifier, x)
 
-    def _record(self, index: np.ndarray, wrong: np.ndarray, loss: np.ndarray) -> _Batch:
-        shape = (len(self._radii), len(index))
+    def _unattacked(self, wrong: np.ndarray, loss: np.ndarray) -> AttackResult:
+        shape = (len(self._radii), len(wrong))
         # An image that needs no perturbation is misclassified at every radius.
         dim = self._attack.perturbation_set.latent_dim
-        result = AttackResult(
-            np.broadcast_to(np.where(wrong, loss, -np.inf), shape).copy(),
-            np.broadcast_to(wrong, shape).copy(),
+        return AttackResult(
+            np.broadcast_to(np.where(wrong, loss, -np.inf), shape),
+            np.broadcast_to(wrong, shape),
             np.zeros((*shape, dim), np.float32),
+            np.broadcast_to(np.where(wrong, "clean", "").astype(NAME), shape),
         )
-        return _Batch(index, result, int((~wrong).sum()))
 
     def _fill(self, arrivals: Iterator[tuple[Any, int, _Example]]) -> None:
         """Puts examples into the free slots, as long as there are any."""
@@ -287,6 +251,8 @@ class Evaluation:
         Whatever else is attacked, and in which slot, an example starts where it would
         start alone.
         """
+        if self._attack.from_zero and example.search < self._searches:
+            return np.zeros(dim)
         key = np.array([self._attack.seed, example.batch.index[example.row]])
         random = np.random.Generator(
             np.random.Philox(
@@ -301,8 +267,11 @@ class Evaluation:
         """Attacks until enough slots are done, and takes in their results."""
         attack, slots = self._attack, len(self._slots)
         busy = sum(example is not None for example in self._slots)
-        number = len(attack.losses)
-        loss_index = [e.search % number if e else 0 for e in self._slots]
+        turns = [e.search % self._searches if e else 0 for e in self._slots]
+        targets = [
+            e.targets[min(turn, len(e.targets) - 1)] if e else 0
+            for e, turn in zip(self._slots, turns, strict=True)
+        ]
         conditioned, y = self._tensors
         problem = Problem(
             attack.rule,
@@ -313,10 +282,13 @@ class Evaluation:
             y,
             {
                 "radius": tf.constant(self._radius()),
-                "loss_index": tf.constant(loss_index),
+                "limit": tf.constant(self._radii[-1]),
+                "loss_index": tf.constant(turns),
+                "target": tf.constant(targets, tf.int32),
                 **self._fixed,
             },
             tf.constant(self._steps),
+            attack.uses_gradient,
         )
         state = search(
             problem,
@@ -340,26 +312,68 @@ class Evaluation:
         """Notes what a finished search found; whether the example has another one."""
         example, state = self._slots[slot], self._state
         assert example is not None
-        loss, success, u = example.batch.result
         if not np.isfinite([state["loss"][slot], *state["u"][slot]]).all():
             raise ValueError(
                 "An attack says nothing of a loss or gradient that is not finite, as "
                 f"found around image {example.batch.index[example.row]}."
             )
-        wrong, at = state["misclassified"][slot], (example.radius, example.row)
-        if wrong or state["loss"][slot] > loss[at]:
-            loss[at], success[at] = state["loss"][slot], wrong
-            u[at] = state["worst"][slot]
+        wrong = bool(state["misclassified"][slot])
+        self._note(example, slot, wrong)
         example.search += 1
-        if example.search == self._attack.num_searches or wrong:
-            # What was found in this ball is in all larger ones.
-            later = (slice(example.radius, None), example.row)
-            loss[later], success[later], u[later] = loss[at], success[at], u[at]
+        if self._attack.minimum_norm:
+            self._note_nearest(example, slot)
+            wrong = example.end == 0
+        searches = self._attack.restarts * self._searches
+        over = example.search == searches
+        if over or wrong:
+            self._carry_on(example, wrong)
             example.radius, example.search = example.radius + 1, 0
-            if wrong or example.radius == len(self._radii):
+            settles = wrong or self._attack.minimum_norm
+            if settles or example.radius == example.end:
                 example.batch.attacked -= 1
                 return False
         return True
+
+    def _carry_on(self, example: _Example, wrong: bool) -> None:
+        """Keeps what was found in a ball in the larger ones too, which hold it.
+
+        Where an earlier attack has settled a radius, what it found first stays, and
+        elsewhere what is worse.
+        """
+        at, result = (example.radius, example.row), example.batch.result
+        for radius in range(example.radius, example.end):
+            there = radius, example.row
+            if wrong or result.loss[at] > result.loss[there]:
+                for value in result:
+                    value[there] = value[at]
+
+    def _note(self, example: _Example, slot: int, wrong: bool) -> None:
+        """Keeps what a search found at its radius, if it is worse than before."""
+        result, at = example.batch.result, (example.radius, example.row)
+        loss = self._state["loss"][slot]
+        if wrong or loss > result.loss[at]:
+            self._keep(example, at, loss, wrong, self._state["worst"][slot])
+
+    def _note_nearest(self, example: _Example, slot: int) -> None:
+        """Keeps the misclassified latents of least norm at all radii above theirs."""
+        radii = np.asarray(self._radii, np.float32)
+        first = int(np.searchsorted(radii, self._state["nearest_norm"][slot]))
+        loss, u = self._state["nearest_loss"][slot], self._state["nearest"][slot]
+        for radius in range(first, example.end):
+            self._keep(example, (radius, example.row), loss, True, u)
+        example.end = min(example.end, first)
+
+    def _keep(
+        self,
+        example: _Example,
+        at: tuple[int, int],
+        loss: np.ndarray,
+        wrong: bool,
+        u: np.ndarray,
+    ) -> None:
+        result, names = example.batch.result, self._attack.names
+        result.loss[at], result.success[at], result.u[at] = loss, wrong, u
+        result.found_by[at] = names[example.search % len(names)]
 
 
 def _condition(perturbation_set: LatentSet, x: tf.Tensor) -> Conditioned:

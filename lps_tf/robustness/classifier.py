@@ -1,14 +1,15 @@
 """RobustClassifier: train and evaluate a classifier under a perturbation."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from lps_tf._internal import checks, outputs
-from lps_tf._internal.fixed import Fixed
+from lps_tf._internal import checks, outputs, presets
+from lps_tf._internal.fixed import Fixed, TracedAgain
 from lps_tf.robustness.metrics import (
     Logits,
     Logs,
@@ -29,23 +30,6 @@ from lps_tf.sets import latent
 from lps_tf.training import replicas
 from lps_tf.training.checked_model import CheckedModel, weights_of
 from lps_tf.training.perturbation import Function, Perturbation, as_perturbation
-
-
-class _TracedAgain:
-    """An attribute that may be set at any time: the steps are traced again with it."""
-
-    def __init__(self, check: Callable[[Any], Any]):
-        self._check = check
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = f"_{name}"
-
-    def __get__(self, model: Any, owner: type) -> Any:
-        return self if model is None else getattr(model, self._name)
-
-    def __set__(self, model: Any, value: Any) -> None:
-        setattr(model, self._name, self._check(value))
-        model.trace_again()
 
 
 def _perturbation_or_none(value: Any) -> Perturbation | None:
@@ -111,19 +95,20 @@ class RobustClassifier(Fixed, CheckedModel):
 
     Raises:
         ValueError: If the number of epochs is negative, the fraction is outside of
-            [0, 1), or there is an objective without a perturbation.
+            [0, 1), there is an objective without a perturbation, or the classifier is
+            no model.
     """
 
     FIXED = ("classifier", "ignore_class")
 
     #: What is done to the images, None for nothing.
-    perturbation = _TracedAgain(_perturbation_or_none)
+    perturbation = TracedAgain(_perturbation_or_none)
     #: What is minimised, None for the default.
-    objective = _TracedAgain(lambda value: value)
+    objective = TracedAgain(lambda value: value)
     #: Epochs at the start of training without perturbation.
-    warmup_epochs = _TracedAgain(lambda v: checks.count("warmup_epochs", v, least=0))
+    warmup_epochs = TracedAgain(lambda v: checks.count("warmup_epochs", v, least=0))
     #: Part of each training batch that is not perturbed.
-    clean_fraction = _TracedAgain(_fraction)
+    clean_fraction = TracedAgain(_fraction)
 
     def __init__(
         self,
@@ -141,6 +126,11 @@ class RobustClassifier(Fixed, CheckedModel):
             raise ValueError(
                 "An `objective` compares images with their perturbations: give a "
                 f"`perturbation` too. Received: objective={objective}"
+            )
+        if not isinstance(classifier, keras.layers.Layer):
+            raise ValueError(
+                "`classifier` must be a Keras model from images to logits. "
+                f"Received: classifier={classifier!r}"
             )
         self.classifier = classifier
         self.ignore_class = ignore_class
@@ -409,6 +399,58 @@ class RobustClassifier(Fixed, CheckedModel):
             own = class_weights(y, class_weight, self._logits_shape[-1])
             weight = own if weight is None else own * expanded(weight, y)
         return x, y, weight
+
+    @classmethod
+    def from_preset(cls, preset: str | Path) -> "RobustClassifier":
+        """A classifier out of a folder, as `save_to_preset` writes it.
+
+        Example:
+            robust = RobustClassifier.from_preset("cifar10c_classifier-adversarial")
+            logits = robust.classifier(images)
+
+        Args:
+            preset: Folder, name or address; see `PerturbationSet.from_preset`.
+
+        Returns:
+            The classifier without a perturbation, not compiled.
+
+        Raises:
+            FileNotFoundError: If there is no such folder or name.
+            ImportError: If huggingface_hub is needed and is not installed.
+            ValueError: If the preset is not of a `RobustClassifier`.
+        """
+        models, arguments = presets.read(preset, "RobustClassifier")
+        return cls(models["classifier"], **arguments)
+
+    def save_to_preset(
+        self, folder: str | Path, card: Mapping[str, Any] | None = None
+    ) -> Path:
+        """Writes classifier.keras, preset.json, card.json and README.md into a folder.
+
+        The file holds the classifier as it was given, without perturbation and
+        optimizer. As of a set, a SavedModel in the same folder is exported first.
+
+        Args:
+            folder: Folder to write to; what else is there stays.
+            card: Facts for the card: the data, results, `class_names`, the license.
+
+        Returns:
+            The folder.
+
+        Raises:
+            ValueError: If the classifier has not seen an image yet, or Keras cannot
+                save it.
+        """
+        classifier = self.classifier
+        facts = outputs.facts(classifier)
+        return presets.write(
+            folder,
+            "RobustClassifier",
+            {"classifier": classifier},
+            {"ignore_class": self.ignore_class},
+            facts,
+            card,
+        )
 
     def get_compile_config(self) -> dict:
         """The arguments of `compile`, so that a saved model reloads compiled."""

@@ -98,6 +98,12 @@ def _divergence(p: tf.Tensor, log_p: tf.Tensor, log_q: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(p * (log_p - log_q), -1)
 
 
+def _mean_prediction(logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The mean probabilities of logits (samples, ...), and their logarithm."""
+    mean = tf.reduce_mean(tf.nn.softmax(logits), 0)
+    return mean, tf.math.log(tf.maximum(mean, 1e-30))
+
+
 def _mean_over_samples(
     function: Callable[[tf.Tensor], tf.Tensor], perturbed: tf.Tensor
 ) -> tf.Tensor:
@@ -117,6 +123,62 @@ class PerturbedLoss:
             lambda sample: loss(batch.y, sample), batch.perturbed
         )
         return per_example(values, batch.weight)
+
+
+class CVaR(Fixed):
+    """Robust to most perturbations: the mean of the largest losses among samples of x'.
+
+    The conditional value at risk of the loss over random perturbations, the mean over
+    the share of them where it is largest (Robey et al. 2022, "Probabilistically robust
+    learning", arXiv:2202.01136). Between the mean over the samples (a share of 1,
+    `PerturbedLoss`) and the largest of them (a share of at most 1 / samples); of m
+    samples, the largest share * m count, the last of them in part. Use it with random
+    perturbations of several samples, such as `LatentAugmentation(..., num_samples=8)`.
+
+    Args:
+        share: Share of the perturbations, in (0, 1]: the smaller, the nearer to the
+            worst one.
+
+    Raises:
+        ValueError: If the share is not in (0, 1].
+    """
+
+    FIXED = ("share",)
+
+    needs_clean = False
+    from_predictions = False
+
+    def __init__(self, share: float = 0.25):
+        self.share = checks.positive("share", share)
+        if self.share > 1:
+            raise ValueError(f"`share` must be at most 1. Received: share={share}")
+
+    def __call__(self, loss: Loss, batch: Predictions) -> tf.Tensor:
+        """Losses of a batch, (batch,).
+
+        Raises:
+            ValueError: If the perturbation gives a single sample.
+        """
+        samples = batch.perturbed.shape[0]
+        _require_samples(samples, "CVaR")
+        losses = [
+            per_example(loss(batch.y, sample), batch.weight)
+            for sample in tf.unstack(batch.perturbed)
+        ]
+        # (samples, batch), the largest first, and how much each of them counts.
+        losses = tf.sort(tf.stack(losses), 0, direction="DESCENDING")
+        counted = max(self.share * samples, 1.0)
+        weights = tf.clip_by_value(counted - tf.range(float(samples)), 0.0, 1.0)
+        return tf.reduce_sum(losses * weights[:, None], 0) / counted
+
+
+def _require_samples(samples: int, name: str) -> None:
+    """Raises ValueError unless a perturbation gives several samples."""
+    if samples < 2:
+        raise ValueError(
+            f"{name} compares samples: use a perturbation that gives several, such as "
+            f"`LatentNoise(..., num_samples=2)`. Received: {samples} sample"
+        )
 
 
 class WorstLoss:
@@ -232,14 +294,8 @@ class Consistency(Fixed):
         Raises:
             ValueError: If the perturbation gives a single sample.
         """
-        if batch.perturbed.shape[0] < 2:
-            raise ValueError(
-                "Consistency compares samples: use a perturbation that gives several, "
-                "such as `LatentNoise(..., num_samples=2)`. Received: 1 sample"
-            )
-        logs = tf.nn.log_softmax(batch.perturbed)
-        mean = tf.reduce_mean(tf.exp(logs), 0)
-        log_mean = tf.math.log(tf.maximum(mean, 1e-30))
+        _require_samples(batch.perturbed.shape[0], "Consistency")
+        mean, log_mean = _mean_prediction(batch.perturbed)
 
         def inconsistent(sample: tf.Tensor) -> tf.Tensor:
             moved = _divergence(mean, log_mean, tf.nn.log_softmax(sample))
@@ -249,4 +305,45 @@ class Consistency(Fixed):
         losses = (
             _mean_over_samples(inconsistent, batch.perturbed) + self.entropy * spread
         )
+        return per_example(losses, batch.weight)
+
+
+class JensenShannon(Fixed):
+    """Predictions that augmentation leaves as they are (Hendrycks et al. 2020).
+
+    loss(x) + weight * JS(f(x), f(x'_1), ..., f(x'_m)): the loss on the image itself,
+    and the Jensen-Shannon divergence of the predictions on it and on its m augmented
+    versions, the mean of KL(each || mean of all). AugMix and PRIME are trained with two
+    versions and a weight of 12: `AugMix()` or `Prime()` as the perturbation.
+
+    Args:
+        weight: Weight of the divergence.
+
+    Raises:
+        ValueError: If the weight is not positive.
+
+    References:
+        Hendrycks et al. (2020), "AugMix", arXiv:1912.02781, section 3, equation 1.
+    """
+
+    FIXED = ("weight",)
+
+    needs_clean = True
+    from_predictions = False
+
+    def __init__(self, weight: float = 12.0):
+        self.weight = checks.positive("weight", weight)
+
+    def __call__(self, loss: Loss, batch: Predictions) -> tf.Tensor:
+        """Losses of a batch, (batch,)."""
+        logits = tf.concat([batch.clean[None], batch.perturbed], 0)
+        _, log_mean = _mean_prediction(logits)
+
+        def moved(sample: tf.Tensor) -> tf.Tensor:
+            return _divergence(
+                tf.nn.softmax(sample), tf.nn.log_softmax(sample), log_mean
+            )
+
+        divergence = _mean_over_samples(moved, logits)
+        losses = loss(batch.y, batch.clean) + self.weight * divergence
         return per_example(losses, batch.weight)

@@ -17,6 +17,7 @@ from lps_tf._internal.outputs import Classifier
 from lps_tf._internal.progress import progress
 from lps_tf.perturbations import AttackResult, LatentAPGD, LatentPGD, RandomSearch
 from lps_tf.perturbations.losses import cross_entropy
+from lps_tf.perturbations.square import LatentSquare
 from lps_tf.robustness.report import Check, SanityReport
 from lps_tf.robustness.scores import Scorer, attacked, decoded, scorer
 from lps_tf.sets import latent
@@ -25,6 +26,10 @@ from lps_tf.sets.protocol import LatentSet
 _RANDOM, _PGD, _APGD = "random search", "PGD", "APGD"
 _MORE_STEPS, _MORE_RESTARTS = "PGD, 3 times the steps", "PGD, 3 restarts"
 _MORE_APGD = "APGD, 3 times the steps"
+_SQUARE = "Square"
+
+#: Changes that Square tries for each step of the other attacks.
+_QUERIES = 50
 
 #: Pairs of attacks of which the first must not find less, what that is called, and
 #: what it usually means if it does.
@@ -92,7 +97,8 @@ def sanity_checks(
         y: Labels, (batch,) or (batch, height, width), or one-hot.
         radii: Radii of the balls, those that are reported.
         ignore_class: Label of void pixels, such as 255; None if there are none.
-        steps: Number of steps of the attacks, and of latents of the random search.
+        steps: Number of steps of the attacks, and of latents of the random search;
+            Square, which follows no gradient, tries 50 times as many changes.
         seed: Seed of everything random.
         verbose: Whether to show progress.
 
@@ -116,6 +122,7 @@ def sanity_checks(
         _MORE_RESTARTS: LatentPGD(pset, restarts=3, **pgd),
         _APGD: LatentAPGD(pset, steps=steps, **fixed),
         _MORE_APGD: LatentAPGD(pset, steps=3 * steps, **fixed),
+        _SQUARE: LatentSquare(pset, num_queries=_QUERIES * steps, **fixed),
     }
     # The labels have the package's own void from here on.
     score = scorer(classifier, ignore_class=VOID)
@@ -144,6 +151,7 @@ def sanity_checks(
             _order(correct[strong], correct[weak], *rest)
             for strong, weak, *rest in _ORDERS
         ),
+        _unmasked(correct),
         _falls_far(clean, np.minimum(correct[_APGD].min(0), far), huge, y),
         _gradients(classifier, pset, x, y, radii[-1], seed),
         _rises(start, results[_PGD, radii[0]]),
@@ -186,6 +194,21 @@ def _falls(clean: np.ndarray, correct: dict[str, np.ndarray]) -> Check:
 def _order(strong: np.ndarray, weak: np.ndarray, name: str, meaning: str) -> Check:
     beyond, most = _excess(strong, weak)
     return Check(name, not beyond, {"largest change of accuracy": most}, meaning)
+
+
+def _unmasked(correct: dict[str, np.ndarray]) -> Check:
+    """Compares what gradients find with what a search without them finds."""
+    by_gradients = np.minimum(correct[_APGD], correct[_MORE_APGD])
+    missed = np.nan_to_num(by_gradients - correct[_SQUARE]).clip(0)  # (radii, n)
+    share = float(missed.mean(1).max())
+    # One image, or two in a hundred, may be of a local optimum.
+    return Check(
+        "Square finds nothing that APGD does not",
+        share <= max(0.02, 1 / missed.shape[1]),
+        {"share found by Square alone": share},
+        "Gradients are masked on some images, because a search without them finds what "
+        "they miss: report the worst of both, as `LatentAutoAttack` does.",
+    )
 
 
 def _falls_far(clean: np.ndarray, far: np.ndarray, huge: float, y: tf.Tensor) -> Check:

@@ -37,8 +37,9 @@ class ScoreCache:
             work: Takes an iterator of batches and yields their `Scores`, in order.
 
         Returns:
-            The scores of each batch. Their confusions are summed over the batch, and
-            have 1 in its place: those of single images would fill the disk.
+            The scores of each batch. Their confusions and calibrations are summed over
+            the batch, and have 1 in its place: those of single images would fill the
+            disk.
         """
         scores: dict[int, Scores | None] = {}
 
@@ -52,8 +53,10 @@ class ScoreCache:
         results = work(batch for _, batch in todo)
         # Attacks read ahead, so that results come some batches later.
         for result, (number, batch) in zip(results, same, strict=False):
-            confusion = result.confusion.sum(1, keepdims=True)
-            scores[number] = found = result._replace(confusion=confusion)
+            scores[number] = found = result._replace(
+                confusion=result.confusion.sum(1, keepdims=True),
+                calibration=result.calibration.sum(1, keepdims=True),
+            )
             if self._store.directory is not None:
                 name = _file(part, number)
                 self._store.write_arrays(name, found._asdict(), fingerprint(*batch))
@@ -63,7 +66,9 @@ class ScoreCache:
         if self._store.directory is None:
             return None
         arrays = self._store.read_arrays(_file(part, number), fingerprint(*batch))
-        return None if arrays is None else Scores(**arrays)
+        if arrays is None or set(arrays) != set(Scores._fields):
+            return None
+        return Scores(**arrays)
 
 
 def _file(part: str, number: int) -> str:

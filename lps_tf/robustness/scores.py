@@ -25,11 +25,23 @@ class Scores(NamedTuple):
             is void.
         confusion: Numbers of pixels by label and prediction in a segmenter's maps,
             (versions, batch, label, prediction); else (versions, batch, 0, 0).
+        calibration: For each of `BINS` equal ranges of confidence, the probability
+            that a prediction was made with: the number of predictions, and the sum of
+            confidence minus correct, (versions, batch, BINS, 2). Zeros where only
+            the worst of several predictions is known.
+        found_by: Name of the attack that found an image's version, str (versions,
+            batch); "clean" where it is the image itself and "" where there was none.
     """
 
     loss: np.ndarray
     correct: np.ndarray
     confusion: np.ndarray
+    calibration: np.ndarray
+    found_by: np.ndarray
+
+
+#: Number of ranges of confidence, as Guo et al. (2017) have it.
+BINS = 15
 
 
 #: (versions of the images, labels) -> scores. See `scorer`.
@@ -56,11 +68,12 @@ def scorer(
         return outputs.logits(classifier, x)
 
     @tf.function(autograph=False, reduce_retracing=True)
-    def compare(logits: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def compare(logits: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, ...]:
         inner = list(range(1, y.shape.rank))
         labelled = tf.reduce_sum(tf.cast(y != VOID, tf.float32), inner)
         total = tf.reduce_sum(cross_entropy(logits, y), inner)
-        return tf.math.divide_no_nan(total, labelled), tf.argmax(logits, -1)
+        loss = tf.math.divide_no_nan(total, labelled)
+        return loss, tf.argmax(logits, -1), tf.reduce_max(tf.nn.softmax(logits), -1)
 
     def score(versions: Iterable[Any], y: Any) -> Scores:
         scores, label = [], None
@@ -70,9 +83,18 @@ def scorer(
                 _require_classes(logits, num_classes)
                 target = checks.labels_like(y, logits.shape, ignore_class)
                 label = target.numpy()
-            loss, prediction = (v.numpy() for v in compare(logits, target))
-            scores.append((loss, *_compared(label, prediction, logits.shape[-1])))
-        return Scores(*(np.stack(values) for values in zip(*scores, strict=True)))
+            loss, prediction, confidence = (v.numpy() for v in compare(logits, target))
+            scores.append(
+                (
+                    loss,
+                    *_compared(label, prediction, logits.shape[-1]),
+                    _calibration(label, prediction, confidence),
+                )
+            )
+        loss, *others = (np.stack(part) for part in zip(*scores, strict=True))
+        correct, confusion, calibration = others
+        found_by = np.full(loss.shape, "")
+        return Scores(loss, correct, confusion, calibration, found_by)
 
     return score
 
@@ -111,6 +133,44 @@ def _confusion(
     return counts.reshape(-1, num_classes, num_classes)
 
 
+def _calibration(
+    label: np.ndarray, prediction: np.ndarray, confidence: np.ndarray
+) -> np.ndarray:
+    """Predictions by confidence, (batch, BINS, 2), without void; see `Scores`."""
+    there = label != VOID
+    image = np.arange(len(label)).reshape(-1, *[1] * (label.ndim - 1))
+    # Each image and range of confidence has an index in a long vector. NaN, of logits
+    # that have broken, is no confidence.
+    sure = np.nan_to_num(confidence)[there]
+    part = np.clip(np.ceil(sure * BINS).astype(np.int64) - 1, 0, BINS - 1)
+    cell = np.broadcast_to(image, label.shape)[there] * BINS + part
+    gaps = sure - (label == prediction)[there]
+    size = len(label) * BINS
+    sums = [np.bincount(cell, weights, size) for weights in (None, gaps)]
+    return np.stack(sums, -1).reshape(-1, BINS, 2)
+
+
+def calibration_error(calibration: np.ndarray) -> float | None:
+    """Expected calibration error: how far confidence is from accuracy, on average.
+
+    In each range of confidence the mean confidence and the share of correct
+    predictions differ by some amount; this is its mean over predictions. A classifier
+    that is right in 80% of what it predicts with a probability of 0.8 has none.
+
+    Args:
+        calibration: Numbers of predictions and sums of confidence minus correct,
+            (BINS, 2).
+
+    Returns:
+        The error, in [0, 1]; None if nothing was counted.
+
+    References:
+        Guo et al. (2017), "On calibration of modern neural networks".
+    """
+    count = calibration[:, 0].sum()
+    return float(np.abs(calibration[:, 1]).sum() / count) if count else None
+
+
 def mean_iou(confusion: np.ndarray) -> float | None:
     """Mean intersection over union of the classes in label or prediction.
 
@@ -126,6 +186,27 @@ def mean_iou(confusion: np.ndarray) -> float | None:
     return float((both[seen] / either[seen]).mean()) if seen.any() else None
 
 
+def by_version(scores: Scores, images: int) -> Scores:
+    """Scores of images, each with its versions in a row, as those of a batch."""
+
+    def apart(value: np.ndarray) -> np.ndarray:
+        versions = value.shape[1] // images
+        return value.reshape(images, versions, *value.shape[2:]).swapaxes(0, 1)
+
+    return Scores(*map(apart, scores))
+
+
+def mean(scores: Scores) -> Scores:
+    """The mean of the versions of each image, as scores of one version."""
+    return Scores(
+        scores.loss.mean(0)[None],
+        scores.correct.mean(0)[None],
+        scores.confusion.sum(0)[None],
+        scores.calibration.sum(0)[None],
+        scores.found_by[:1],
+    )
+
+
 def worst(scores: Scores) -> Scores:
     """The worst version of each image, as scores of one version.
 
@@ -136,7 +217,9 @@ def worst(scores: Scores) -> Scores:
         chosen = scores.loss.argmax(0)
         return Scores(*(v[chosen, np.arange(len(chosen))][None] for v in scores))
     loss, correct = scores.loss.max(0), scores.correct.min(0)
-    return Scores(loss[None], correct[None], scores.confusion[:1])
+    unknown = np.zeros_like(scores.calibration[:1])
+    confusion, found_by = scores.confusion[:1], scores.found_by[:1]
+    return Scores(loss[None], correct[None], confusion, unknown, found_by)
 
 
 def attacked(
@@ -147,6 +230,9 @@ def attacked(
     result: AttackResult,
 ) -> Scores:
     """Scores of what an attack found, a version for each radius.
+
+    Of a segmenter, what was found or the image itself: the one with fewer correct
+    pixels, and of as many the one of larger loss.
 
     Args:
         score: Scorer of the classifier.
@@ -159,12 +245,22 @@ def attacked(
     if not clean.confusion.size:
         confusion = np.zeros((*result.loss.shape, 0, 0), np.int64)
         correct = np.where(np.isnan(clean.correct), np.nan, 1.0 - result.success)
-        return Scores(result.loss, correct, confusion)
+        unknown = np.zeros((*result.loss.shape, BINS, 2))
+        found_by = np.where(result.success, result.found_by, "")
+        return Scores(result.loss, correct, confusion, unknown, found_by)
     # The result tells whether every pixel is wrong, not how many are correct.
     found = score(decoded(perturbation_set, x, result.u), y)
+    found = found._replace(found_by=result.found_by)
     # The image itself is in its set, and may be worse than what was found.
-    members = (Scores(*(v[i : i + 1] for v in found)) for i in range(len(result.u)))
-    return joined([worst(joined([clean, member])) for member in members])
+    clean = clean._replace(found_by=np.full(clean.loss.shape, "clean"))
+    as_many = found.correct == clean.correct
+    worse = (found.correct < clean.correct) | as_many & (found.loss >= clean.loss)
+
+    def chosen(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        choice = worse.reshape(worse.shape + (1,) * (one.ndim - 2))
+        return np.where(choice, one, other)
+
+    return Scores(*map(chosen, found, clean))
 
 
 def decoded(

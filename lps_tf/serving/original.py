@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from lps_tf._internal import checks
 from lps_tf.networks import classifiers
 from lps_tf.sets.perturbation_set import PerturbationSet
 
@@ -59,7 +60,7 @@ def load_checkpoint(
         FileNotFoundError: If there is no such file.
         ValueError: If the file is not such a checkpoint, or not of this network.
     """
-    _require_known(network)
+    checks.known("network", network, NETWORKS)
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no checkpoint file {path}.")
@@ -113,7 +114,7 @@ def from_state_dict(
         ValueError: Unless every tensor is used exactly once: the message lists what
             is missing, unexpected or of the wrong shape.
     """
-    _require_known(network)
+    checks.known("network", network, NETWORKS)
     arrays = {_plain(name): np.asarray(value) for name, value in state.items()}
     if network == "classifier_wide_resnet":
         # The normalisation is an argument of ours, not a weight.
@@ -124,18 +125,12 @@ def from_state_dict(
         model = PerturbationSet.from_network(network, **sizes)
         model.build((None, *_SETS[network]))
     else:
+        checks.sizes(_CLASSIFIERS[network], sizes)
         model = _CLASSIFIERS[network](**sizes)
         if not model.built:
             model.build((None, *_SETS["mi_unet"]))
     _assign(arrays, _LAYERS[network](model))
     return model
-
-
-def _require_known(network: str) -> None:
-    if network not in NETWORKS:
-        raise ValueError(
-            f"`network` must be one of {list(NETWORKS)}. Received: network={network!r}"
-        )
 
 
 def _plain(name: str) -> str:

@@ -116,14 +116,12 @@ class ConditionalVAE(Fixed, CheckedModel):
             **sizes: Sizes of the network; its function documents them.
 
         Raises:
-            ValueError: If the name is unknown.
+            ValueError: If the name is unknown, or that of a size.
         """
-        if isinstance(network, str) and network not in NETWORKS:
-            raise ValueError(
-                f"`network` must be one of {sorted(NETWORKS)}. "
-                f"Received: network={network!r}"
-            )
+        if isinstance(network, str):
+            checks.known("network", network, NETWORKS)
         make = NETWORKS[network] if isinstance(network, str) else network
+        checks.sizes(make, sizes)
         parts = make(**sizes)
         if likelihood is not None:
             parts["likelihood"] = likelihood

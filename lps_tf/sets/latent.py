@@ -56,7 +56,7 @@ def where(condition: tf.Tensor, u: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
 def ascent_direction(
     objective: Callable[[tf.Tensor], tuple[tf.Tensor, Any]], u: tf.Tensor
 ) -> tuple[tf.Tensor, Any, tf.Tensor]:
-    """The unit gradient of an objective, along which every latent attack steps.
+    """The unit gradient of an objective, along which latent attacks step.
 
     Args:
         objective: Function of latents that returns one value per example, (batch,),
@@ -67,6 +67,14 @@ def ascent_direction(
         The values at `u`, what else the objective gave, and each example's gradient
         divided by its norm.
     """
+    value, rest, gradient = gradient_of(objective, u)
+    return value, rest, unit(gradient)
+
+
+def gradient_of(
+    objective: Callable[[tf.Tensor], tuple[tf.Tensor, Any]], u: tf.Tensor
+) -> tuple[tf.Tensor, Any, tf.Tensor]:
+    """`ascent_direction`, with the gradient as it is."""
     # Only the latent is watched, so no gradient of a weight is computed.
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(u)
@@ -74,7 +82,7 @@ def ascent_direction(
         total = tf.reduce_sum(value)
     # A classifier may cut its gradient off: zero then, and nothing moves.
     gradient = tape.gradient(total, u, unconnected_gradients="zero")
-    return value, rest, unit(gradient)
+    return value, rest, gradient
 
 
 def next_key(generator: keras.random.SeedGenerator) -> tf.Tensor:
@@ -160,6 +168,16 @@ def sample_uniform_radius(
     keys = split(key, 2)
     fraction = uniform((shape[0],), keys[1])  # (batch,)
     return _scale(sample_direction(shape, keys[0]), radius * fraction)
+
+
+def sample_uniform_ball(
+    shape: tf.Tensor | tuple, radius: float | tf.Tensor, key: tf.Tensor
+) -> tf.Tensor:
+    """Uniform samples of the ball, latents of the given shape (batch, latent_dim)."""
+    keys = split(key, 2)
+    # Of d dimensions, the part within a share s of the radius is s^d of the volume.
+    share = uniform((shape[0],), keys[1]) ** (1.0 / shape[1])
+    return project(_scale(sample_direction(shape, keys[0]), radius * share), radius)
 
 
 def sample_truncated_normal(

@@ -1,20 +1,28 @@
 """PerturbationSet: a conditional VAE whose latent ball is a set of perturbations."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from lps_tf._internal import checks, files
+from lps_tf._internal import checks, files, presets
+from lps_tf._internal.describing import described
 from lps_tf.sets import calibration, latent
 from lps_tf.sets.conditional_vae import ConditionalVAE
 from lps_tf.sets.pairs import Pairs
-from lps_tf.sets.protocol import Conditioned, decode_compiled, require_radius
+from lps_tf.sets.protocol import (
+    Conditioned,
+    PerturbsByDecoding,
+    decode_compiled,
+    require_radius,
+)
 
 
 @keras.saving.register_keras_serializable("lps_tf")
-class PerturbationSet(ConditionalVAE):
+class PerturbationSet(ConditionalVAE, PerturbsByDecoding):
     """A perturbation set learned from pairs (x, x_perturbed); paper, sections 1 to 3.
 
     The set of an image x is S(x) = {perturb(x, u) : ||u|| <= radius}, where u is the
@@ -81,6 +89,10 @@ class PerturbationSet(ConditionalVAE):
         if radius is not None:
             self.radius = radius
 
+    def __repr__(self) -> str:
+        sizes = {"latent_dim": self.latent_dim} if self.built else {}
+        return described(self, self.name, **sizes, radius=self.radius)
+
     # The radius belongs to the learned set and is saved with its weights. Zero is
     # the weight's value before calibration, None the user's.
 
@@ -124,25 +136,6 @@ class PerturbationSet(ConditionalVAE):
         z = conditioned.mean + conditioned.std * u
         image = self.generator.decode(conditioned.features, z, training=False)
         return tf.cast(image, tf.float32)
-
-    def perturb(self, x: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
-        """g(x, u): the perturbation of x that the standardised latent u names.
-
-        Args:
-            x: Images, (batch, height, width, channels).
-            u: Standardised latents, (batch, latent_dim).
-
-        Returns:
-            Images in [0, 1], of the shape of x.
-        """
-        conditioned = self.condition(x)
-        u = tf.convert_to_tensor(u, tf.float32)
-        if u.shape.rank != 2 or u.shape[1] != self.latent_dim:
-            raise ValueError(
-                f"`u` must have shape (batch, {self.latent_dim}). "
-                f"Received: shape {tuple(u.shape)}"
-            )
-        return decode_compiled(self, conditioned, u)
 
     def digest(self) -> str:
         """A hash of what `perturb` depends on, which the radius is not."""
@@ -284,6 +277,61 @@ class PerturbationSet(ConditionalVAE):
         self.calibration = calibration.choose(norms, image, quantile, coverage)
         self.radius = self.calibration["radius"]
         return self.require_radius()
+
+    # Presets.
+
+    @classmethod
+    def from_preset(cls, preset: str | Path) -> "PerturbationSet":
+        """A learned set out of a folder, as `save_to_preset` writes it.
+
+        Example:
+            pset = PerturbationSet.from_preset("mnist_rts")
+
+        Args:
+            preset: Folder, a name of saved_models/ in a checkout of the project, or
+                "hf://user/name", a repository of the Hugging Face hub.
+
+        Returns:
+            The set, not compiled.
+
+        Raises:
+            FileNotFoundError: If there is no such folder or name, or a SavedModel
+                alone, which `lps_tf.sets.from_saved_model` reads.
+            ImportError: If huggingface_hub is needed and is not installed.
+            ValueError: If the preset is not of a `PerturbationSet`.
+        """
+        models, _ = presets.read(preset, "PerturbationSet")
+        return models["set"]
+
+    def save_to_preset(
+        self, folder: str | Path, card: Mapping[str, Any] | None = None
+    ) -> Path:
+        """Writes set.keras, preset.json, card.json and README.md into a folder.
+
+        For those who have TensorFlow alone, have `lps_tf.export` write a SavedModel
+        into the same folder, and do so first, because it replaces the folder.
+
+        Args:
+            folder: Folder to write to; what else is there stays.
+            card: Facts for the card beyond what the set knows: the data, results,
+                the license.
+
+        Returns:
+            The folder.
+
+        Raises:
+            ValueError: If the set has not seen an image yet, or Keras cannot save it.
+        """
+        calibration = self.calibration or {}
+        facts = {
+            "image_shape": list(self.image_shape),
+            "latent_dim": self.latent_dim,
+            "parameters": self.count_params(),
+            "radius": self.radius,
+            "quantiles": calibration.get("quantiles"),
+        }
+        models = {"set": self}
+        return presets.write(folder, "PerturbationSet", models, {}, facts, card)
 
     def get_config(self) -> dict:
         """The constructor's arguments."""

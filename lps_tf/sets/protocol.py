@@ -8,10 +8,14 @@ from lps_tf._internal import checks, xla
 
 
 class Conditioned(NamedTuple):
-    """What depends on x alone: enough to decode any latent of its ball."""
+    """What depends on x alone: enough to decode any latent of its ball.
 
-    mean: tf.Tensor  # (batch, latent_dim), of the prior
-    std: tf.Tensor  # (batch, latent_dim), of the prior
+    The batch is the first axis of each of its tensors, because examples are taken out
+    of a batch, repeated, and put together with those of others.
+    """
+
+    mean: tf.Tensor  # (batch, latent_dim), of the prior; zeros where there is none
+    std: tf.Tensor  # (batch, latent_dim), of the prior; ones where there is none
     features: Any  # of the generator: a tensor or a structure of tensors
 
 
@@ -19,8 +23,28 @@ class Conditioned(NamedTuple):
 class LatentSet(Protocol):
     """S(x) = {perturb(x, u) : ||u|| <= radius}, u a standardised latent.
 
-    `PerturbationSet` is one; attacks, noise, smoothing and certificates take any object
-    with these members.
+    `PerturbationSet` is one that is learned, those of `lps_tf.sets.parametric` have a
+    formula. Attacks, noise, training, evaluation, smoothing, certificates and `export`
+    take any object with these members. It must be hashable, as every object is that
+    does not define what it is equal to: compiled graphs are kept by it.
+
+    Example:
+        class Dimmed:  # in the ball by a factor between a half and three halves
+            latent_dim, image_shape, radius = 1, (None, None, 1), 1.0
+
+            def condition(self, x):
+                zeros = tf.zeros((tf.shape(x)[0], self.latent_dim))
+                return Conditioned(zeros, zeros + 1.0, tf.cast(x, tf.float32))
+
+            def decode(self, conditioned, u):
+                factor = 1.0 + 0.5 * u[:, :, None, None]  # (batch, 1, 1, 1)
+                return tf.clip_by_value(factor * conditioned.features, 0.0, 1.0)
+
+            def perturb(self, x, u):
+                return self.decode(self.condition(x), u)
+
+            def digest(self):
+                return "dimmed by a half"
     """
 
     @property
@@ -43,7 +67,10 @@ class LatentSet(Protocol):
         ...
 
     def decode(self, conditioned: Conditioned, u: tf.Tensor) -> tf.Tensor:
-        """Images for latents u (batch, latent_dim), as plain operations."""
+        """Float32 images in [0, 1] for latents u (batch, latent_dim).
+
+        Plain operations of TensorFlow, whatever the norm of u: noise has no end.
+        """
         ...
 
     def perturb(self, x: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
@@ -53,6 +80,45 @@ class LatentSet(Protocol):
     def digest(self) -> str:
         """A hash of what `perturb` depends on."""
         ...
+
+
+@runtime_checkable
+class EncodingSet(LatentSet, Protocol):
+    """A set that knows the latent of a perturbed image, as a learned one does."""
+
+    def encode(self, x: tf.Tensor, x_perturbed: tf.Tensor) -> tf.Tensor:
+        """Standardised latents, (batch, latent_dim)."""
+        ...
+
+
+@runtime_checkable
+class Resolvable(LatentSet, Protocol):
+    """A set in which perturbing twice is perturbing once, by the sum of the latents.
+
+    So it is with translations, shifts of brightness and changes of a pixel ball, as far
+    as nothing is lost on the way. A certificate can start from an image that is
+    perturbed already: see `SmoothedClassifier`.
+    """
+
+    def resolves(self, x: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
+        """Whether, for all v, perturb(perturb(x, u), v) is perturb(x, u + v), (batch,).
+
+        It may say no where it is so, but not yes where it is not.
+        """
+        ...
+
+
+def require_hashable(perturbation_set: LatentSet) -> LatentSet:
+    """Returns a set, or raises ValueError if no compiled graph can be kept by it."""
+    try:
+        hash(perturbation_set)
+    except TypeError:
+        raise ValueError(
+            "`perturbation_set` must be hashable, because compiled graphs are kept by "
+            "it. Of a dataclass, write `@dataclass(eq=False)`. "
+            f"Received: perturbation_set={perturbation_set}"
+        ) from None
+    return perturbation_set
 
 
 def require_radius(perturbation_set: LatentSet, radius: float | None = None) -> float:
@@ -69,6 +135,39 @@ def require_radius(perturbation_set: LatentSet, radius: float | None = None) -> 
             "`calibrate(validation_pairs)` or pass `radius`. Received: radius=None"
         )
     return perturbation_set.radius
+
+
+class PerturbsByDecoding:
+    """`perturb` of a set that has `condition` and `decode`; a further base class."""
+
+    def perturb(self: LatentSet, x: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
+        """The perturbation of x that the standardised latent u names.
+
+        Args:
+            x: Images, (batch, height, width, channels).
+            u: Standardised latents, (batch, latent_dim).
+
+        Returns:
+            Images in [0, 1], of the shape of x.
+
+        Raises:
+            ValueError: If either has another shape, or images are out of [0, 1].
+        """
+        conditioned = self.condition(x)
+        u = tf.convert_to_tensor(u, tf.float32)
+        if u.shape.rank != 2 or u.shape[1] != self.latent_dim:
+            raise ValueError(
+                f"`u` must have shape (batch, {self.latent_dim}). "
+                f"Received: shape {tuple(u.shape)}"
+            )
+        images = conditioned.mean.shape[0]
+        if not u.shape[:1].is_compatible_with([images]):
+            raise ValueError(
+                "`x` and `u` must have the same batch; for several members of one "
+                "image repeat it, as in `tf.repeat(x, len(u), 0)`. "
+                f"Received: {images} images and {u.shape[0]} latents"
+            )
+        return decode_compiled(self, conditioned, u)
 
 
 def decode_compiled(

@@ -1,5 +1,6 @@
 """Is a learned perturbation set any good? The measures of the paper's section 4."""
 
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -8,16 +9,18 @@ import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
 
-from lps_tf import plots
-from lps_tf._internal import checks, xla
+from lps_tf._internal import checks, drawing, xla
 from lps_tf._internal.progress import progress
 from lps_tf._internal.report import Report
 from lps_tf.sets import calibration, latent
 from lps_tf.sets.likelihoods import LIKELIHOODS, Bernoulli
+from lps_tf.sets.nearest import Nearest, nearest, signed_error, squared_error
 from lps_tf.sets.pairs import Pairs
 from lps_tf.sets.perturbation_set import PerturbationSet
 from lps_tf.sets.protocol import Conditioned, decode_compiled
 from lps_tf.sets.search import Parameters, Problem, gradient_step, initial, search
+
+__all__ = ["Nearest", "Pictures", "QualityReport", "evaluate", "nearest"]
 
 _TABLE = {
     "pairs": "pairs",
@@ -85,9 +88,14 @@ class QualityReport(Report):
 
     def __str__(self) -> str:
         width = max(map(len, _TABLE.values()))
-        return "\n".join(
-            f"{text:{width}}  {getattr(self, k):.5g}" for k, text in _TABLE.items()
-        )
+        return "\n".join(f"{text:{width}}  {value}" for text, value in self._values())
+
+    def _values(self) -> list[list[str]]:
+        """Lines of the table: what is measured, and the value."""
+        return [[text, f"{getattr(self, k):.5g}"] for k, text in _TABLE.items()]
+
+    def _tables(self) -> list[list[list[str]]]:
+        return [[["measure", "value"], *self._values()]]
 
     def to_dict(self) -> dict[str, Any]:
         """The measures by name, and quantiles of the latent norms."""
@@ -112,10 +120,10 @@ class QualityReport(Report):
             "from the set": shown.from_the_set,
         }
         return {
-            "pairs": plots.rows(pairs),
-            "samples": plots.rows({"x": shown.x, **samples}),
-            "interpolation": plots.grid(shown.interpolation),
-            "norms": plots.norm_density(self.norms, self.radius),
+            "pairs": drawing.rows(pairs),
+            "samples": drawing.rows({"x": shown.x, **samples}),
+            "interpolation": drawing.grid(shown.interpolation),
+            "norms": drawing.norm_density(self.norms, self.radius),
         }
 
 
@@ -164,10 +172,15 @@ def evaluate(
     batches = progress(Pairs(pset, pairs), "quality", verbose)
     for i, (x, x_perturbed) in enumerate(batches):
         if not results:
-            examples = _different(x, x_perturbed)
+            examples, size = _different(x, x_perturbed), len(x)
         key = tf.constant([seed, i])
         measure = xla.graph_of(_measure, pset)
-        results.append(measure(pset, num_samples, numbers, x, x_perturbed, key))
+        # A last batch that is smaller is filled up: to compile for its size would take
+        # longer than to measure it.
+        rows = np.arange(max(size, len(x))) % len(x)
+        batch = tf.gather(x, rows), tf.gather(x_perturbed, rows)
+        found = measure(pset, num_samples, numbers, *batch, key)
+        results.append(tf.nest.map_structure(operator.itemgetter(slice(len(x))), found))
     total = tf.nest.map_structure(lambda *parts: np.concatenate(parts), *results)
     mean = {k: float(v.mean()) for k, v in {**total["elbo"], **total["mse"]}.items()}
     bce = {name: float(v.mean()) for name, v in total["bce"].items()}
@@ -224,7 +237,7 @@ def _measure(
     }
     images |= {"reconstruction_mse": [reconstructed], "pair_mse": [x]}
     return {
-        "mse": _errors(_squared_error, images, x_perturbed),
+        "mse": _errors(squared_error, images, x_perturbed),
         "bce": _errors(_cross_entropy, images, x_perturbed),
         "elbo": elbo,
         "norm": latent.norm(u_q),
@@ -248,7 +261,7 @@ def _extreme(
     }
     problem = Problem(
         gradient_step,
-        _error,
+        signed_error,
         pset,
         None,  # no classifier
         conditioned,
@@ -259,15 +272,6 @@ def _extreme(
     return search(problem, rows, initial(u))["worst"]
 
 
-def _error(
-    problem: Problem, u: tf.Tensor
-) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
-    """The objective: the error times the sign. No example is done early."""
-    image = problem.perturbation_set.decode(problem.conditioned, u)
-    value = problem.parameters["sign"] * _squared_error(image, problem.y)
-    return value, (value, tf.zeros_like(value, tf.bool))
-
-
 def _errors(
     error: Callable, images: dict[str, list[tf.Tensor]], target: tf.Tensor
 ) -> dict[str, tf.Tensor]:
@@ -275,10 +279,6 @@ def _errors(
         name: tf.add_n([error(image, target) for image in list_]) / len(list_)
         for name, list_ in images.items()
     }
-
-
-def _squared_error(image: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_mean(tf.square(image - target), (1, 2, 3))
 
 
 def _cross_entropy(image: tf.Tensor, target: tf.Tensor) -> tf.Tensor:

@@ -22,10 +22,26 @@ from lps_tf.sets.protocol import (
 State = dict[str, tf.Tensor]
 Parameters = dict[str, tf.Tensor]
 
-#: (state, value, direction, parameters) -> what changes of the state. `value` is the
-#: objective at the latents and `direction` its unit gradient; None as a rule looks
-#: at where the search starts and goes nowhere.
-UpdateRule = Callable[[State, tf.Tensor, tf.Tensor, Parameters], State]
+
+class Look(NamedTuple):
+    """What a search sees at the latents it has come to.
+
+    Attributes:
+        value: Value of the objective, (batch,).
+        gradient: Gradient of it, (batch, latent_dim); zeros for a rule without.
+        misclassified: Whether examples are misclassified there, (batch,).
+        loss: Loss by which latents are compared, (batch,).
+    """
+
+    value: tf.Tensor
+    gradient: tf.Tensor
+    misclassified: tf.Tensor
+    loss: tf.Tensor
+
+
+#: (state, look, parameters) -> what changes of the state. None as a rule looks at where
+#: the search starts and goes nowhere.
+UpdateRule = Callable[[State, Look, Parameters], State]
 
 
 class AttackObjective(Protocol):
@@ -52,7 +68,9 @@ class Problem(NamedTuple):
         conditioned: Images, as the set's `condition` gives them.
         y: Labels, or whatever the objective takes, (batch, ...).
         parameters: Numbers of the rule and the objective; "radius" (batch,) is one.
+            The objective has "step" as well, the step of each example, int32 (batch,).
         steps: Steps of each example, an int32 scalar.
+        uses_gradient: Whether the rule needs gradients; without, a step is cheaper.
     """
 
     rule: UpdateRule | None
@@ -63,6 +81,7 @@ class Problem(NamedTuple):
     y: tf.Tensor
     parameters: Parameters
     steps: tf.Tensor
+    uses_gradient: bool = True
 
 
 def initial(u: tf.Tensor) -> State:
@@ -77,16 +96,14 @@ def initial(u: tf.Tensor) -> State:
     }
 
 
-def gradient_step(
-    state: State, value: tf.Tensor, direction: tf.Tensor, parameters: Parameters
-) -> State:
+def gradient_step(state: State, look: Look, parameters: Parameters) -> State:
     """The rule of plain gradient ascent: a step of one length, projected on the ball.
 
     Its length is the fraction "relative_step" of "radius", (batch,).
     """
     radius = parameters["radius"]
     step = (radius * parameters["relative_step"])[:, None]
-    return {"u": latent.project(state["u"] + step * direction, radius)}
+    return {"u": latent.project(state["u"] + step * latent.unit(look.gradient), radius)}
 
 
 def search(problem: Problem, enough: tf.Tensor, state: State) -> State:
@@ -128,28 +145,38 @@ def _loop(problem: Problem, enough: tf.Tensor, state: State) -> State:
 
 
 def _step(problem: Problem, state: State) -> State:
-    def at(u: tf.Tensor) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
-        return problem.objective(problem, u)
-
-    rule = problem.rule
     active = ~state["misclassified"] & (state["step"] < problem.steps)
-    changed = {}
-    if rule is None:
-        _, (loss, wrong) = at(state["u"])
-    else:
-        value, (loss, wrong), direction = latent.ascent_direction(at, state["u"])
-        changed = rule(state, value, direction, problem.parameters)
+    look = _look(problem, state)
+    found = look.misclassified | (look.loss > state["loss"])
+    changed = {
+        "misclassified": look.misclassified,
+        "loss": tf.where(found, look.loss, state["loss"]),
+        "worst": latent.where(found, state["u"], state["worst"]),
+    }
+    if problem.rule is not None:
+        changed |= problem.rule(state, look, problem.parameters)
     changed["step"] = state["step"] + 1
     # Misclassified examples stay where they are.
-    changed["u"] = latent.where(wrong, state["u"], changed.get("u", state["u"]))
-    changed["misclassified"] = wrong
-    found = wrong | (loss > state["loss"])
-    changed["loss"] = tf.where(found, loss, state["loss"])
-    changed["worst"] = latent.where(found, state["u"], state["worst"])
+    stays = changed["misclassified"]
+    changed["u"] = latent.where(stays, state["u"], changed.get("u", state["u"]))
     return {
         name: latent.where(active, changed[name], before) if name in changed else before
         for name, before in state.items()
     }
+
+
+def _look(problem: Problem, state: State) -> Look:
+    parameters = {**problem.parameters, "step": state["step"]}
+    problem = problem._replace(parameters=parameters)
+
+    def at(u: tf.Tensor) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
+        return problem.objective(problem, u)
+
+    if problem.rule is None or not problem.uses_gradient:
+        value, (loss, wrong) = at(state["u"])
+        return Look(value, tf.zeros_like(state["u"]), wrong, loss)
+    value, (loss, wrong), gradient = latent.gradient_of(at, state["u"])
+    return Look(value, gradient, wrong, loss)
 
 
 def _compiles(problem: Problem) -> bool:

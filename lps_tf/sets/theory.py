@@ -33,8 +33,7 @@ import scipy.stats
 import tensorflow as tf
 from matplotlib.figure import Figure
 
-from lps_tf import plots
-from lps_tf._internal import checks
+from lps_tf._internal import checks, drawing
 from lps_tf._internal.progress import progress
 from lps_tf._internal.report import Report
 from lps_tf.sets import latent
@@ -123,11 +122,12 @@ class Bounds(Report):
         use, theorem_1 = (Figure(figsize=(4, 3), layout="constrained") for _ in "ab")
         kl = np.sort(self.k.mean(0) / 2)[::-1]
         axis = use.subplots()
-        axis.bar(1 + np.arange(len(kl)), kl, color=plots.COLOURS[0])
+        axis.bar(1 + np.arange(len(kl)), kl, color=drawing.COLOURS[0])
         axis.set(xlabel="latent dimension, by use", ylabel="KL, nats")
         axis = theorem_1.subplots()
-        axis.scatter(self.distortion, self.witness_distortion, s=8, c=plots.COLOURS[3])
-        axis.axline((0, 0), slope=1, color=plots.COLOURS[6], ls="--", lw=1)
+        found, colour = self.witness_distortion, drawing.COLOURS[3]
+        axis.scatter(self.distortion, found, s=8, c=colour)
+        axis.axline((0, 0), slope=1, color=drawing.COLOURS[6], ls="--", lw=1)
         axis.set(xlabel="distortion at most", ylabel="found in the ball")
         return {"latent_use": use, "theorem_1": theorem_1}
 

@@ -3,12 +3,12 @@
 Keras's `fit` does several devices of one machine. On several machines it fails, in
 Keras 3; `fit` here is a plain loop over the very same `train_step`:
 
-    strategy = distributed.strategy_from_environment()
+    strategy = multi_worker.strategy_from_environment()
     with strategy.scope():
         pset = PerturbationSet.from_network("mnist_stn")
         pset.build((None, 42, 42, 1))
         pset.compile(keras.optimizers.Adam(1e-3))
-    distributed.fit(pset, data.train_pairs, epochs=20, directory="runs/digits")
+    multi_worker.fit(pset, data.train_pairs, epochs=20, directory="runs/digits")
 
 The program is started once on each machine, each with its own `TF_CONFIG`:
 

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from lps_tf._internal import checks
+from lps_tf._internal.describing import described
 
 
 @keras.saving.register_keras_serializable("lps_tf")
@@ -52,6 +53,12 @@ class PiecewiseLinear(keras.optimizers.schedules.LearningRateSchedule):
         if steps_per_epoch is not None:
             checks.count("steps_per_epoch", steps_per_epoch)
         self.epochs, self.values, self.steps_per_epoch = epochs, values, steps_per_epoch
+
+    def __repr__(self) -> str:
+        more = {"steps_per_epoch": self.steps_per_epoch}
+        return described(
+            self, self.epochs, self.values, **(more if self.steps_per_epoch else {})
+        )
 
     def at(self, epoch: float) -> float:
         """The value at an epoch, which may be a fraction."""

@@ -1,6 +1,7 @@
 """One interface for all reports: table, figures, JSON and back."""
 
 import json
+import re
 from dataclasses import FrozenInstanceError, dataclass
 from typing import NamedTuple
 
@@ -104,3 +105,20 @@ def test_a_notebook_shows_the_table(report):
 def test_a_report_does_not_change(report):
     with pytest.raises(FrozenInstanceError):
         report.accuracy = 1.0
+
+
+class Tabled(Small):
+    def _tables(self):
+        return [[["measure", "value"], ["a < b", "0.5"]], [["other"]]]
+
+
+def test_a_notebook_shows_tables_where_there_are_some():
+    text = Tabled(0.5, np.arange(2))._repr_html_()
+    parsed = re.findall(r"<tr>(.*?)</tr>", text)
+    cells = [re.findall(r"<(t[hd])[^>]*>(.*?)</t[hd]>", row) for row in parsed]
+    assert cells == [
+        [("th", "measure"), ("th", "value")],
+        [("td", "a &lt; b"), ("td", "0.5")],
+        [("th", "other")],
+    ]
+    assert text.count("<table>") == text.count("</table>") == 2

@@ -1,26 +1,18 @@
-"""The command line: python -m tests.benchmarks [NAME ...] [--list]."""
+"""The command line: python -m tests.benchmarks [--rows NAME ...] [--list]."""
 
 import argparse
-import concurrent.futures
 import importlib
-import importlib.util
-import multiprocessing
 import os
 import pkgutil
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 
 from tests import benchmarks
-from tests.benchmarks import harness
-
-NO_TORCH = (
-    "needs PyTorch, which is not installed. Install it with: "
-    "pip install 'lps_tf[original]'"
-)
+from tests.benchmarks import harness, machine, results
 
 
 def discover() -> list[harness.Benchmark]:
@@ -41,70 +33,78 @@ def main(
     """Runs benchmarks; returns 0 if all that were asked for were measured."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks",
-        description="Measures lps_tf's speed against its peers'. Both use every core.",
+        description="Measures lps_tf's speed against its peers', each in a process of "
+        "its own. Rows that the results have already are not measured again.",
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="a part of a name")
-    parser.add_argument("--list", action="store_true", help="list the names, run none")
-    parser.add_argument("--output", default="runs/bench.json", help="%(default)s")
+    parser.add_argument("--rows", nargs="*", default=[], help="parts of their names")
+    parser.add_argument("--list", action="store_true", help="list the rows, run none")
+    parser.add_argument("--again", action="store_true", help="measure all rows anew")
     parser.add_argument(
-        "--seconds", type=float, default=1.0, help="of each turn (%(default)s)"
+        "--output",
+        type=Path,
+        default=Path("runs/speed"),
+        help="folder of a JSON file for each processor (%(default)s); with "
+        "docs/results/speed, docs/speed.md shows them",
+    )
+    parser.add_argument(
+        "--avx2", action="store_true", help="as on a processor without AVX-512"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=2.0, help="of each turn (%(default)s)"
     )
     parser.add_argument("--rounds", type=int, default=5, help="turns (%(default)s)")
     options = parser.parse_args(arguments)
     known = discover() if known is None else known
-    for part in options.names:
-        if not any(part in benchmark.name for benchmark in known):
-            parser.error(f"no benchmark has {part!r} in its name; see --list")
-    chosen = [
-        benchmark
-        for benchmark in known
-        if not options.names or any(part in benchmark.name for part in options.names)
-    ]
+    try:
+        chosen = harness.pick(known, options.rows)
+    except ValueError as error:
+        parser.error(str(error))
     if options.list:
         print(*(benchmark.name for benchmark in chosen), sep="\n")
         return 0
-    problems = run(chosen, options.output, options.seconds, options.rounds)
+    if options.avx2:
+        os.environ.update(machine.AVX2_ONLY)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what is no error is noise
+    here = machine.describe()
+    path = options.output / f"{machine.slug(here)}.json"
+    rows = results.load(path)
+    console, problems = Console(), {}
+    _warn_if_busy(console)
+    for i, benchmark in enumerate(chosen, 1):
+        title = f"{i}/{len(chosen)} {benchmark.name}"
+        if benchmark.name in rows and not options.again:
+            console.print(f"{title}: measured before", highlight=False, markup=False)
+            continue
+        console.print(title, highlight=False, markup=False)
+        try:
+            with console.status("") as status:
+                rows[benchmark.name] = harness.measure(
+                    benchmark, options.seconds, options.rounds, status.update
+                )
+        except Exception as error:  # the others go on
+            traceback.print_exception(error)
+            problems[benchmark.name] = harness.reason(error)
+            continue
+        # In the order of the list, without rows that there no longer are.
+        rows = {b.name: rows[b.name] for b in known if b.name in rows}
+        results.save(path, here, rows)
+        console.print(results.table({benchmark.name: rows[benchmark.name]}))
+        if options.output.resolve() == results.PUBLISHED:
+            results.refresh()
+    console.print(f"Results: {path}", highlight=False, soft_wrap=True)
+    for name, problem in problems.items():
+        # In one line, however long: commands in it are there to be copied.
+        console.print(f"{name}: {problem}", style="red", markup=False, soft_wrap=True)
     return 1 if problems else 0
 
 
-def run(
-    chosen: Sequence[harness.Benchmark], output: str, seconds: float, rounds: int
-) -> dict[str, str]:
-    """Measures and prints; returns why any of them has no result, by name."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what is no error is noise
-    console = Console()
+def _warn_if_busy(console: Console) -> None:
     if (load := os.getloadavg()[0]) > 0.5:
         console.print(
             f"This machine was busy a moment ago (load {load:.1f}). If it still is, "
             "the sides suffer unequally: measure again when it is idle.",
             style="yellow",
         )
-    results, problems = {}, {}
-    for benchmark in chosen:
-        console.print(f"{benchmark.name} ...", highlight=False)
-        if benchmark.needs_torch and importlib.util.find_spec("torch") is None:
-            problems[benchmark.name] = NO_TORCH
-            continue
-        try:
-            result = _in_own_process(harness.measure, benchmark, seconds, rounds)
-            harness.save(output, benchmark.name, result)
-            results[benchmark.name] = result
-        except Exception as error:  # the others go on
-            traceback.print_exception(error)
-            problems[benchmark.name] = harness.reason(error)
-    if results:
-        console.print(harness.table(results), f"Saved in {output}")
-    for name, problem in problems.items():
-        # In one line, however long: commands in it are there to be copied.
-        console.print(f"{name}: {problem}", style="red", markup=False, soft_wrap=True)
-    return problems
-
-
-def _in_own_process(function: Callable[..., dict], *arguments: Any) -> dict:
-    # Memory and threads of one benchmark must not be in the next one's way.
-    spawn = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(1, spawn) as executor:
-        return executor.submit(function, *arguments).result()
 
 
 if __name__ == "__main__":

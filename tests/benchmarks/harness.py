@@ -1,125 +1,183 @@
-"""Measures lps_tf against a peer, both in one process and in turns.
+"""Measures lps_tf against its peers, each in a process of its own and in turns.
 
 A benchmark module bench_NAME.py lists its benchmarks in `BENCHMARKS`. Listing them
 must stay cheap, so modules import TensorFlow, PyTorch and the like in the functions
 that build the sides, not at the top.
 """
 
+import concurrent.futures
 import contextlib
 import dataclasses
-import json
+import datetime
+import multiprocessing
 import os
 import statistics
+import sys
+import tempfile
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
-from rich.markup import escape
-from rich.table import Table
+from tests.benchmarks import machine
 
 #: One unit of work, finished when it returns.
 Work = Callable[[], Any]
+#: Makes a side's work, in that side's process: a function of a module, or a partial of
+#: one, because it goes there by its name.
+Build = Callable[[], Work]
 
+Found = TypeVar("Found")
 
-@dataclasses.dataclass(frozen=True)
-class Sides:
-    """What is compared, ready to run.
-
-    Args:
-        ours: a unit of work by lps_tf; it returns only when the result is there.
-        peer: the same work by what lps_tf is compared with.
-        extra: other ways to do it, by name. One that raises is reported with its
-            reason, and the rest is measured.
-    """
-
-    ours: Work
-    peer: Work
-    extra: dict[str, Work] = dataclasses.field(default_factory=dict)
+OURS = "lps_tf"
+#: Threads of the side before spin for a while; this long nothing is measured.
+PAUSE = 0.3
 
 
 @dataclasses.dataclass(frozen=True)
 class Benchmark:
-    """A comparison that can be built.
+    """A comparison.
 
     Args:
         name: for the command line and the results.
-        goal: how many times as fast as the peer we want to be.
+        goal: how many times as fast as the fastest peer we want to be.
         unit: of the speed, such as "steps/s"; a call of a side is one of them.
-        build: makes the sides; a function of a module, or a partial of one, because
-            it goes to another process by its name.
-        needs_torch: whether the peer is PyTorch.
+        ours: makes the work as lps_tf does it.
+        peers: makes the same work as others do it, by name. One that raises is
+            reported with its reason, and the rest is measured.
     """
 
     name: str
     goal: float
     unit: str
-    build: Callable[[], Sides]
-    needs_torch: bool = False
+    ours: Build
+    peers: dict[str, Build]
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def measure(
+    benchmark: Benchmark,
+    seconds: float = 2.0,
+    rounds: int = 5,
+    tell: Callable[[str], None] = lambda text: None,
+) -> dict:
+    """Measures the sides in turns, so that the machine's noise reaches all of them.
 
-
-def measure(benchmark: Benchmark, seconds: float = 1.0, rounds: int = 5) -> dict:
-    """Runs the sides in turns, so that the machine's noise reaches all of them.
-
-    Each side first runs a little uncounted, which is when it compiles. Every side may
-    use all cores.
+    Each side has a process, which waits while another one computes, and may use all
+    cores. It first runs a little uncounted, which is when it compiles.
 
     Args:
-        benchmark: what to build and measure.
+        benchmark: what to measure.
         seconds: length of a side's turn, at least one call.
-        rounds: turns of each side; the median counts. Three will do once they
-            have taken half a minute.
+        rounds: turns of each side. Three will do once they have taken two minutes.
+        tell: called with what happens next.
 
     Returns:
-        Speeds `ours` and `peer`, their `ratio`, `goal`, `unit`, `cores`, and under
-        `extra` the other sides' speeds, or why there is none.
+        Under `speeds` the speed of each side in each round; under `failed` why a peer
+        has none; `unit`, `goal`, `date`, the `load` before, and the `gflops` of matrix
+        products. `ratios` has the rest of them.
+
+    Raises:
+        Exception: whatever lps_tf or the only peer raises.
     """
-    if benchmark.needs_torch:
-        import torch
+    state = {"date": f"{datetime.date.today()}", "load": round(os.getloadavg()[0], 2)}
+    state["gflops"] = round(elsewhere(machine.matrix_rate), 1)
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        sides, calls, failed = {}, {}, {}
+        for name, build in {OURS: benchmark.ours, **benchmark.peers}.items():
+            tell(f"starting {name}")
+            process = stack.enter_context(_process())
+            try:
+                calls[name] = process.submit(_prepare, build, seconds, folder).result()
+                sides[name] = process
+            except Exception as error:  # a missing compiler, an unsupported operation
+                _end(process)
+                if name == OURS or len(benchmark.peers) == 1:
+                    raise
+                failed[name] = reason(error)
 
-        torch.set_num_threads(cores())  # as TensorFlow does by default
-    sides = benchmark.build()
-    runs = {"ours": sides.ours, "peer": sides.peer}
-    calls = {name: _calls(work, seconds) for name, work in runs.items()}
-    failed = {}
-    for name, work in sides.extra.items():
-        try:
-            calls[name] = _calls(work, seconds)
-            runs[name] = work
-        except Exception as error:  # a missing compiler, an unsupported operation
-            failed[name] = reason(error)
-
-    speeds: dict[str, list[float]] = {name: [] for name in runs}
-    start = time.perf_counter()
-    for turn in range(rounds):
-        if turn >= 3 and time.perf_counter() - start > 30:
-            break
-        for name, work in runs.items():
-            time.sleep(0.05)  # idle threads of the side before spin for a while
-            speeds[name].append(calls[name] / _duration(work, calls[name]))
-    medians = {name: statistics.median(values) for name, values in speeds.items()}
-    ours, peer = medians.pop("ours"), medians.pop("peer")
+        speeds: dict[str, list[float]] = {name: [] for name in sides}
+        start = time.monotonic()
+        for turn in range(rounds):
+            if turn >= 3 and time.monotonic() - start > 120:
+                break
+            for name, process in sides.items():
+                tell(f"round {turn + 1} of {rounds}, {name}")
+                time.sleep(PAUSE)
+                speeds[name].append(process.submit(_turn, calls[name]).result())
     return {
-        "ours": ours,
-        "peer": peer,
-        "ratio": ours / peer,
-        "goal": benchmark.goal,
         "unit": benchmark.unit,
-        "cores": cores(),
-        "extra": {**medians, **failed},
+        "goal": benchmark.goal,
+        **state,
+        "speeds": speeds,
+        "failed": failed,
     }
 
 
+def ratios(row: dict) -> dict[str, list[float]]:
+    """How many times as fast as each peer lps_tf was, in each round, of `measure`'s."""
+    ours = row["speeds"][OURS]
+    return {
+        name: [a / b for a, b in zip(ours, theirs, strict=True)]
+        for name, theirs in row["speeds"].items()
+        if name != OURS
+    }
+
+
+def fastest(row: dict) -> str:
+    """The peer that is the fastest in the median, in the same."""
+    speeds = {name: statistics.median(v) for name, v in row["speeds"].items()}
+    del speeds[OURS]
+    return max(speeds, key=lambda name: speeds[name])
+
+
+def elsewhere(function: Callable[..., Found], *arguments: Any) -> Found:
+    """Calls a function in a process that ends, so that what it loads is gone then."""
+    with _process() as process:
+        return process.submit(function, *arguments).result()
+
+
+@contextlib.contextmanager
+def _process() -> Iterator[concurrent.futures.ProcessPoolExecutor]:
+    spawn = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, spawn) as process:
+        try:
+            yield process
+        finally:
+            _end(process)
+
+
+def _end(process: concurrent.futures.ProcessPoolExecutor) -> None:
+    # Left to itself, TensorFlow may wait for its own threads forever.
+    with contextlib.suppress(concurrent.futures.BrokenExecutor):
+        process.submit(os._exit, 0)
+
+
+# What the process of a side has, and what it is told to do.
+
+_work: Work
+
+
+def _prepare(build: Build, seconds: float, folder: str) -> int:
+    """Makes the work, its files in a folder; returns how many calls fill the time."""
+    global _work
+    tempfile.tempdir = folder
+    _work = build()
+    tempfile.tempdir = None
+    if "torch" in sys.modules:
+        import torch
+
+        torch.set_num_threads(machine.cores())  # as TensorFlow does by default
+    return _calls(_work, seconds)
+
+
+def _turn(calls: int) -> float:
+    """The speed of so many calls."""
+    return calls / _duration(_work, calls)
+
+
 def _calls(work: Work, seconds: float) -> int:
-    """Warms a side up and returns how many calls fill the time."""
-    work()
+    if _duration(work, 1) > 10 * seconds:
+        return 1  # whatever of it was compiling
     calls = 1
     # One call does not tell how long many take: a pipeline has a few batches ready.
     while (spent := _duration(work, calls)) < seconds / 2:
@@ -140,31 +198,13 @@ def reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
-def save(path: str | Path, name: str, result: dict) -> None:
-    """Adds a result to those of other benchmarks in a JSON file."""
-    from lps_tf._internal import files
+def pick(known: Sequence[Benchmark], parts: Sequence[str]) -> list[Benchmark]:
+    """The benchmarks that have one of the parts in their names; all without parts.
 
-    saved = {}
-    with contextlib.suppress(FileNotFoundError):
-        saved = json.loads(Path(path).read_text())
-    files.write_json(path, {**saved, name: result})
-
-
-def table(results: dict[str, dict]) -> Table:
-    """Results as `measure` gives them, by name, to print with rich."""
-    shown = Table(caption="ratio: ours / peer, medians of turns in one process")
-    shown.add_column("benchmark")
-    for column in ("ours", "peer", "unit", "ratio", "goal"):
-        shown.add_column(column, justify="left" if column == "unit" else "right")
-    for name, r in results.items():
-        row = [f"{r[key]:.4g}" for key in ("ours", "peer")]
-        met = "green" if r["ratio"] >= r["goal"] else "red"
-        ratio = f"[{met}]{r['ratio']:.2f}[/]"
-        shown.add_row(name, *row, r["unit"], ratio, f"{r['goal']:.2f}")
-        for extra, speed in r["extra"].items():
-            if isinstance(speed, str):
-                shown.add_row(f"  {extra}: {escape(speed)}")
-            else:
-                ratio = f"{r['ours'] / speed:.2f}"
-                shown.add_row(f"  {extra}", "", f"{speed:.4g}", r["unit"], ratio)
-    return shown
+    Raises:
+        ValueError: if a part is in no name.
+    """
+    for part in parts:
+        if not any(part in benchmark.name for benchmark in known):
+            raise ValueError(f"no benchmark has {part!r} in its name; see --list")
+    return [b for b in known if not parts or any(part in b.name for part in parts)]

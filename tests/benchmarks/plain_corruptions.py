@@ -82,15 +82,16 @@ def motion_blur(x, c, rng):
 
 
 def clipped_zoom(x, factor):
-    """The middle of a square image enlarged to its size."""
-    side = len(x)
-    kept = int(np.ceil(side / factor))
-    first = (side - kept) // 2
-    middle = x[first : first + kept, first : first + kept]
-    factors = (factor, factor, 1)[: x.ndim]
-    x = ndimage.zoom(middle, factors, order=1)
-    first = (len(x) - side) // 2
-    return x[first : first + side, first : first + side]
+    """The middle of an image enlarged to its size."""
+    size = np.array(x.shape[:2])
+    kept = np.ceil(size / factor).astype(int)
+    x = middle(x, kept)
+    return middle(ndimage.zoom(x, (factor, factor, 1)[: x.ndim], order=1), size)
+
+
+def middle(x, size):
+    (top, left), (height, width) = (np.array(x.shape[:2]) - size) // 2, size
+    return x[top : top + height, left : left + width]
 
 
 def zoom_blur(x, stop, rng):
@@ -108,7 +109,8 @@ def snow(x, c, rng):
 
 
 def fog(x, c, rng):
-    size = len(x)  # a power of two
+    height, width = x.shape[:2]
+    size = 2 ** int(np.ceil(np.log2(max(height, width))))
     clouds = np.zeros((size, size))
     step, amplitude = size, 1.0
 
@@ -126,7 +128,7 @@ def fog(x, c, rng):
         mean = corner + np.roll(corner, -1, 0) + centre + np.roll(centre, 1, 1)
         clouds[half::step, ::step] = noise(mean)
         step, amplitude = half, amplitude / c.decay**2
-    clouds = (clouds - clouds.min()) / np.ptp(clouds)
+    clouds = ((clouds - clouds.min()) / np.ptp(clouds))[:height, :width]
     return (x + c.strength * clouds[..., None]) * x.max() / (x.max() + c.strength)
 
 
@@ -148,8 +150,8 @@ def contrast(x, times, rng):
 
 
 def elastic_transform(x, c, rng):
-    side = len(x)
-    corners = side // 2 + side // 3 * np.array([[1, 1], [1, -1], [-1, -1]])
+    side, centre = min(x.shape[:2]), np.array(x.shape[1::-1]) // 2
+    corners = centre + side // 3 * np.array([[1, 1], [1, -1], [-1, -1]])
     moved = corners + rng.uniform(-c.affine * side, c.affine * side, (3, 2))
     back = np.linalg.solve(np.c_[moved, np.ones(3)], np.c_[corners, np.ones(3)]).T
     x = skimage.transform.warp(x, back, order=1, mode="reflect")

@@ -136,6 +136,44 @@ def test_a_training_step_follows_the_worse_loss(monkeypatch):
     np.testing.assert_allclose(model.weight.detach().T, case.c - gradient, atol=1e-9)
 
 
+def test_a_smoothed_step_trains_at_the_noise_around_the_attack(monkeypatch):
+    """Of what takes one step of the radius at the noise, and goes there again."""
+    case, sigma = Linear(), 0.3
+    noise = np.random.RandomState(1).normal(size=case.start.shape)
+    monkeypatch.setattr(torch, "randn_like", lambda _: torch.tensor(noise))
+    start = torch.tensor(case.start)
+    monkeypatch.setattr(torch_attacks, "random_start", lambda *_: start)
+    beside = case.perturb(case.start + sigma * noise)
+    case.y = (beside @ case.c).argmax(1)  # all are correct, and move
+    model = case.classifier()
+    loss = torch_attacks.smoothed_training_step(
+        *(case.prior, case.generator, model, torch.optim.SGD(model.parameters(), 1.0)),
+        *(torch.tensor(case.x), torch.tensor(case.y)),
+        sigma=sigma,
+        radius=RADIUS,
+    )
+    gradient = case.error(beside)[0] @ case.c.T @ case.w.T * np.exp(case.logvar / 2)
+    u = case.start + RADIUS * gradient / np.linalg.norm(gradient, axis=1)[:, None]
+    u *= np.minimum(1, RADIUS / np.linalg.norm(u, axis=1))[:, None]
+    images = case.perturb(u + sigma * noise)
+    errors, losses = case.error(images)
+    assert loss == pytest.approx(losses.mean(), rel=1e-6)
+    expected = case.c - images.T @ errors / BATCH
+    np.testing.assert_allclose(model.weight.detach().T, expected, atol=1e-6)
+
+
+def test_a_small_classifier_has_our_sizes():
+    from lps_tf.networks import classifiers
+    from tests.benchmarks import torch_networks
+
+    for side in (42, 28):
+        ours = classifiers.small_cnn((side, side, 1), 10, (4, 6), units=8)
+        theirs = torch_networks.small_cnn(side, (4, 6), units=8)
+        counts = [p.numel() for p in theirs.parameters()]
+        assert sum(counts) == ours.count_params()
+        assert theirs(torch.zeros(2, 1, side, side)).shape == (2, 10)
+
+
 @pytest.mark.slow
 def test_both_sides_of_an_attack_find_the_same(monkeypatch):
     """From the same start, in the networks of the benchmark."""
@@ -145,16 +183,21 @@ def test_both_sides_of_an_attack_find_the_same(monkeypatch):
     from lps_tf.sets import latent
     from tests.benchmarks import bench_attacks
 
-    p = bench_attacks.cifar10(4)
-    attack = lps.LatentPGD(p.pset, radius=0.1, steps=3, relative_step=0.2)
-    start = np.random.RandomState(0).normal(size=(4, p.pset.latent_dim)) / 500
+    case = bench_attacks.cifar10(4)
+    pset, classifier, x, y = bench_attacks.in_keras(case)
+    attack = lps.LatentPGD(pset, radius=0.1, steps=3, relative_step=0.2)
+    start = np.random.RandomState(0).normal(size=(4, pset.latent_dim)) / 500
     start = start.astype(np.float32)
     monkeypatch.setattr(latent, "sample_uniform_radius", lambda *_: tf.constant(start))
-    x, y = tf.constant(bench_attacks.channels_last(p.x)), tf.constant(p.y.numpy())
-    ours = attack.find(p.classifier, p.pset.condition(x), y).numpy()
-    networks = p.peer_pset.prior, p.peer_pset.generator, p.peer_classifier
+    x, y = tf.constant(x), tf.constant(y)
+    ours = attack.find(classifier, pset.condition(x), y).numpy()
+    peer, classifier, x, y = bench_attacks.in_torch(case)
     _, theirs = torch_attacks.attack(
-        *networks, p.x, p.y, radius=0.1, steps=3, step=0.02, start=torch.tensor(start)
+        *(peer.prior, peer.generator, classifier, x, y),
+        radius=0.1,
+        steps=3,
+        step=0.02,
+        start=torch.tensor(start),
     )
     error = np.linalg.norm(ours - theirs.numpy(), axis=1)
     # Rounding turns single ReLUs on or off.

@@ -1,154 +1,11 @@
-"""The benchmarks compare the same networks, and the harness counts right."""
-
-import functools
-import io
-import json
-import subprocess
-import sys
-import time
-from pathlib import Path
+"""The benchmarks compare the same networks."""
 
 import keras
 import numpy as np
 import pytest
 
 from lps_tf.serving import original
-from tests.benchmarks import __main__ as command
-from tests.benchmarks import harness
 from tests.networks.test_against_original import CASES, CLASSIFIERS, GOLDEN, state_dict
-
-ROOT = Path(__file__).parents[2]
-
-
-# The harness, with pretended work that another process can unpickle by itself.
-
-nap = functools.partial(functools.partial, time.sleep)
-refused = functools.partial(int, "word")  # raises ValueError
-
-
-def pretended(extra=None):
-    return functools.partial(harness.Sides, nap(0.01), nap(0.02), extra or {})
-
-
-GOOD = harness.Benchmark("good", 1.5, "naps/s", pretended())
-BAD = harness.Benchmark("bad", 1.0, "naps/s", refused)
-
-
-def test_speeds_are_calls_a_second_and_the_ratio_is_theirs():
-    build = pretended({"slow": nap(0.04), "none": refused})
-    benchmark = harness.Benchmark("naps", 1.5, "naps/s", build)
-    result = harness.measure(benchmark, seconds=0.1, rounds=3)
-    # Sleeping takes no less than it is told, so these bounds hold on a busy machine.
-    assert result["ours"] <= 100 and result["peer"] <= 50
-    assert result["extra"]["slow"] <= 25
-    assert result["ratio"] == result["ours"] / result["peer"]
-    assert result["extra"]["none"].startswith("ValueError: invalid literal")
-    assert (result["goal"], result["unit"]) == (1.5, "naps/s")
-
-
-def test_the_reason_of_a_failure_is_one_line():
-    assert harness.reason(OSError("no compiler\nand so on")) == "OSError: no compiler"
-    assert harness.reason(KeyError()) == "KeyError"
-
-
-def test_sides_take_turns_and_the_median_turn_counts(monkeypatch):
-    clock, log = [0.0], []
-    # Ours takes 1 s, but 9 s in its second turn; the peer 3 s.
-    durations = {"ours": iter([50, 1, 1, 1, 9, 9, 1, 1]), "peer": iter([3] * 8)}
-
-    def work(name):
-        log.append(name)
-        clock[0] += next(durations[name])
-
-    monkeypatch.setattr(harness.time, "perf_counter", lambda: clock[0])
-    sides = harness.Sides(lambda: work("ours"), lambda: work("peer"))
-    benchmark = harness.Benchmark("turns", 1.0, "calls/s", lambda: sides)
-    result = harness.measure(benchmark, seconds=2, rounds=3)
-    # One call to warm up and one to time; then turns of two seconds, or one call.
-    assert log == ["ours"] * 2 + ["peer"] * 2 + ["ours", "ours", "peer"] * 3
-    assert result["ours"] == 1.0
-    assert result["peer"] == pytest.approx(1 / 3)
-    assert result["ratio"] == pytest.approx(3)
-
-
-def test_slow_sides_get_three_turns(monkeypatch):
-    clock, calls = [0.0], []
-
-    def work():
-        clock[0] += 20
-        calls.append(clock[0])
-
-    monkeypatch.setattr(harness.time, "perf_counter", lambda: clock[0])
-    benchmark = harness.Benchmark("slow", 1.0, "s", lambda: harness.Sides(work, work))
-    harness.measure(benchmark, rounds=9)
-    assert len(calls) == 2 * (2 + 3)
-
-
-def run(known, path, *names):
-    options = ["--seconds", "0.01", "--rounds", "1", "--output", str(path)]
-    return command.main([*names, *options], known)
-
-
-def test_a_failure_is_reported_and_the_others_go_on(tmp_path, capfd):
-    path = tmp_path / "runs" / "bench.json"
-    path.parent.mkdir()
-    path.write_text(json.dumps({"older": {"ratio": 2.0}, "good": {"ratio": -1}}))
-    assert run([BAD, GOOD], path) == 1
-    saved = json.loads(path.read_text())
-    assert saved.keys() == {"older", "good"}
-    assert saved["older"] == {"ratio": 2.0}
-    assert saved["good"]["ours"] > 0
-    printed = capfd.readouterr().out
-    assert "bad: ValueError: invalid literal" in printed
-    assert f"{saved['good']['ratio']:.2f}" in printed
-
-
-def test_without_torch_the_others_run(tmp_path, capfd, monkeypatch):
-    monkeypatch.setattr(command.importlib.util, "find_spec", lambda name: None)
-    torch = harness.Benchmark("torch", 1.0, "naps/s", pretended(), needs_torch=True)
-    path = tmp_path / "bench.json"
-    assert run([torch, GOOD], path) == 1
-    assert json.loads(path.read_text()).keys() == {"good"}
-    assert "pip install 'lps_tf[original]'" in capfd.readouterr().out
-    assert run([torch, GOOD], path, "goo") == 0
-
-
-def test_an_unknown_name_is_refused(capsys):
-    with pytest.raises(SystemExit):
-        command.main(["nothing"], [GOOD])
-    assert "no benchmark has 'nothing' in its name" in capsys.readouterr().err
-
-
-def test_the_table_shows_failures_and_extras():
-    from rich.console import Console
-
-    result = {"ours": 3.0, "peer": 2.0, "ratio": 1.5, "goal": 1.4, "unit": "steps/s"}
-    result["extra"] = {"fast": 6.0, "gone": "OSError: [no] compiler"}
-    console = Console(width=100, record=True, file=io.StringIO())
-    console.print(harness.table({"name": result}))
-    lines = console.export_text().splitlines()
-    (row,) = [line for line in lines if "name" in line]
-    (fast,) = [line for line in lines if "fast" in line]
-    assert [c.strip() for c in row.strip("│").split("│")][1:4] == ["3", "2", "steps/s"]
-    assert "1.50" in row and "1.40" in row and "0.50" in fast
-    assert any("gone: OSError: [no] compiler" in line for line in lines)
-
-
-def test_listing_is_cheap_and_names_are_unique():
-    script = (
-        "import sys\n"
-        "from tests.benchmarks.__main__ import main\n"
-        "main(['--list'])\n"
-        "heavy = {'tensorflow', 'keras', 'torch'} & set(sys.modules)\n"
-        "assert not heavy, heavy\n"
-    )
-    listed = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True
-    )
-    names = listed.stdout.decode().splitlines()
-    assert "train mnist_stn, batch 128" in names
-    assert len(set(names)) == len(names)
-
 
 # The peers in PyTorch. What they are held to is what test_original.py holds ours to.
 
@@ -290,9 +147,9 @@ def test_a_training_step_is_the_same_on_both_sides(name, monkeypatch):
 @pytest.mark.slow
 def test_both_sides_of_a_training_benchmark_learn():
     pytest.importorskip("torch")
-    from tests.benchmarks.bench_training import training
+    from tests.benchmarks.bench_training import our_step, peer_step
 
-    sides = training("mnist_stn", (42, 42, 1), 8)
-    for step in (sides.ours, sides.peer):
+    sizes = ("mnist_stn", (42, 42, 1), 8)
+    for step in (our_step(*sizes), peer_step(*sizes, compiled=False)):
         losses = [step() for _ in range(20)]
         assert losses[-1] < losses[0]

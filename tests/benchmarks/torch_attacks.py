@@ -10,10 +10,13 @@ import torch
 import torch.nn.functional as F
 
 
-def attack(prior, generator, classifier, x, y, *, radius, steps, step, start=None):
+def attack(
+    prior, generator, classifier, x, y, *, radius, steps, step, start=None, noise=0.0
+):
     """Perturbed images and their latents (batch, latent), by projected ascent.
 
     All networks must be in evaluation mode. `start` is random unless it is given.
+    Images are those at the latents plus the noise.
     """
     with torch.no_grad():
         mean, logvar = prior(x)
@@ -21,7 +24,7 @@ def attack(prior, generator, classifier, x, y, *, radius, steps, step, start=Non
         u = random_start(mean, radius) if start is None else start
     for _ in range(steps):
         u = u.detach().requires_grad_()
-        logits = classifier(generator(x, mean + std * u))
+        logits = classifier(generator(x, mean + std * (u + noise)))
         moving = still_correct(logits, y)
         if not moving.any():
             break
@@ -31,7 +34,7 @@ def attack(prior, generator, classifier, x, y, *, radius, steps, step, start=Non
             moved = torch.renorm(u + step * direction, 2, 0, radius)
             u = torch.where(moving[:, None], moved, u)
     with torch.no_grad():
-        return generator(x, mean + std * u), u.detach()
+        return generator(x, mean + std * (u + noise)), u.detach()
 
 
 def random_start(mean, radius):
@@ -54,6 +57,28 @@ def training_step(prior, generator, classifier, optimizer, x, y, **options):
     clean = example_losses(classifier(x), y)
     perturbed = example_losses(classifier(x_perturbed), y)
     loss = torch.maximum(clean, perturbed).mean()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def smoothed_training_step(
+    prior, generator, classifier, optimizer, x, y, *, sigma, radius
+):
+    """One long step of attack from a random member, then a step on what it found.
+
+    Of SmoothAdv with one noise: -log of the mean softmax is the cross-entropy.
+    """
+    classifier.eval()
+    with torch.no_grad():
+        found = prior(x)
+    noise = sigma * torch.randn_like(found[0])
+    networks = (lambda _: found), generator, classifier
+    options = {"radius": radius, "steps": 1, "step": radius, "noise": noise}
+    x_perturbed, _ = attack(*networks, x, y, **options)
+    classifier.train()
+    optimizer.zero_grad()
+    loss = F.cross_entropy(classifier(x_perturbed), y)
     loss.backward()
     optimizer.step()
     return loss.item()

@@ -12,7 +12,14 @@ from torch import nn
 from tests.benchmarks.torch_cvae import PerturbationSet, scaled_tanh
 from tests.benchmarks.torch_unet import mi_unet, unet
 
-__all__ = ["cifar10_residual", "mi_unet", "mnist_stn", "unet", "wide_resnet"]
+__all__ = [
+    "cifar10_residual",
+    "mi_unet",
+    "mnist_stn",
+    "small_cnn",
+    "unet",
+    "wide_resnet",
+]
 
 # Photographs of 32x32.
 
@@ -110,16 +117,16 @@ class StnEncoder(nn.Module):
 
 
 class SpatialTransformer(nn.Module):
-    def __init__(self):
+    def __init__(self, first, second):
         super().__init__()
         self.localization = nn.Sequential(
             nn.Flatten(),
-            nn.Linear(42 * 42, 512),
+            nn.Linear(42 * 42, first),
             nn.ReLU(),
-            nn.Linear(512, 128),
+            nn.Linear(first, second),
             nn.ReLU(),
         )
-        self.fc = nn.Linear(128, 6)
+        self.fc = nn.Linear(second, 6)
         nn.init.zeros_(self.fc.weight)  # starts as "do not move"
         self.fc.bias.data = torch.tensor([1.0, 0, 0, 0, 1, 0])
 
@@ -130,10 +137,12 @@ class SpatialTransformer(nn.Module):
 
 
 class StnGenerator(nn.Module):
-    def __init__(self, latent_dim, transformers=5):
+    def __init__(self, latent_dim, transformers, localisation):
         super().__init__()
         self.fc = nn.Linear(latent_dim, 42 * 42)
-        self.stns = nn.ModuleList(SpatialTransformer() for _ in range(transformers))
+        self.stns = nn.ModuleList(
+            SpatialTransformer(*localisation) for _ in range(transformers)
+        )
         self.block = ConvBlock(transformers)
         self.conv = reflecting_conv(transformers, 1)
 
@@ -143,16 +152,34 @@ class StnGenerator(nn.Module):
         return torch.sigmoid(self.conv(self.block(moved)))
 
 
-def mnist_stn(latent_dim=128):
+def mnist_stn(latent_dim=128, transformers=5, localisation=(512, 128)):
     return PerturbationSet(
         StnEncoder(1, latent_dim),
         StnEncoder(2, latent_dim),
-        StnGenerator(latent_dim),
+        StnGenerator(latent_dim, transformers, localisation),
         "bernoulli",
     )
 
 
-# The classifier of photographs.
+# The classifiers of digits and of photographs.
+
+
+def small_cnn(side, filters, units=128, classes=10):
+    """Two 4x4 convolutions of stride 2 on images of one channel, as lps_tf's."""
+    first, second = filters
+    half = -(-side // 2)
+    maps = second * (-(-half // 2)) ** 2
+    return nn.Sequential(
+        nn.Conv2d(1, first, 4, 2, padding=1),
+        nn.ReLU(),
+        nn.ZeroPad2d((0, 1, 0, 1)) if half % 2 else nn.Identity(),
+        nn.Conv2d(first, second, 4, 2, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(maps, units),
+        nn.ReLU(),
+        nn.Linear(units, classes),
+    )
 
 
 class Normalize(nn.Module):

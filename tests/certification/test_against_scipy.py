@@ -5,7 +5,11 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 
-from lps_tf.certification.statistics import binomial_test, clopper_pearson_lower
+from lps_tf.certification.statistics import (
+    binomial_test,
+    clopper_pearson_lower,
+    randomised_clopper_pearson_lower,
+)
 
 
 def counts_of(n):
@@ -58,6 +62,66 @@ def test_simulated_bounds_are_above_the_truth_at_most_as_often_as_they_may(n, al
     assert max(shares) <= allowed
     # And not by being far too careful.
     assert max(shares) > alpha / 10
+
+
+@pytest.mark.parametrize("w", [1.0, 0.7, 0.1, 1e-5])
+@pytest.mark.parametrize("n", [1, 10, 1000, 10_000])
+def test_randomised_bound_is_that_of_a_count_and_a_part(n, w):
+    alpha = 0.01
+    hits = counts_of(n)
+    bounds = randomised_clopper_pearson_lower(hits, n, alpha, w).numpy()
+    # Between the bounds of as many and of one more success, and of 1 the usual one.
+    usual = scipy.stats.beta.ppf(alpha, hits + 1, n - hits)
+    assert (bounds[:-1] <= usual[:-1] + 1e-12).all()
+    usual = np.nan_to_num(scipy.stats.beta.ppf(alpha, hits, n - hits + 1))
+    assert (bounds >= usual - 1e-12).all()
+    if w == 1:
+        np.testing.assert_allclose(bounds, usual, rtol=1e-6, atol=1e-12)
+    assert (bounds > usual).sum() >= (w < 1) * (len(hits) - 1)
+    # By its definition, but for no success and the largest count, which have limits.
+    some = (hits > 0) & (hits < n)
+    tail = scipy.stats.binom.sf(hits, n, bounds)
+    tail += w * scipy.stats.binom.pmf(hits, n, bounds)
+    np.testing.assert_allclose(tail[some], alpha, rtol=1e-6)
+    largest = min((alpha / w) ** (1 / n), max(0.5, alpha) ** (1 / n))
+    np.testing.assert_allclose(bounds[-1], largest, rtol=1e-9)
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.001])
+@pytest.mark.parametrize("n", [10, 100])
+def test_the_randomised_bound_is_wrong_with_probability_alpha_exactly(n, alpha):
+    # Of each count, the part of (0, 1) that should take its bound above p.
+    hits = np.arange(n + 1)
+    for p in [0.02, 0.5, 0.9, 0.999 * 0.5 ** (1 / n)]:
+        there = scipy.stats.binom.pmf(hits, n, p)
+        beyond = scipy.stats.binom.sf(hits, n, p)
+        w = np.clip((alpha - beyond) / np.maximum(there, 1e-300), 0, 1)
+        np.testing.assert_allclose(there @ w, alpha, rtol=1e-9)
+        below = bound_of_each(hits, n, alpha, np.maximum(w - 1e-6, 1e-9))
+        assert (below > p)[w > 2e-6].all()
+        above = bound_of_each(hits, n, alpha, w + 1e-6)
+        assert (above <= p)[w < 1 - 2e-6].all()
+    # Where all agree with probability 1/2 or more, it is never wrong.
+    assert (bound_of_each(hits, n, alpha, 1e-9 + 0 * hits) <= 0.5 ** (1 / n)).all()
+
+
+def bound_of_each(hits, n, alpha, w):
+    """Bounds of counts, each with a number of its own."""
+    w = tf.constant(w[:, None], tf.float64)  # beside the points that are tried
+    return randomised_clopper_pearson_lower(hits, n, alpha, w).numpy()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("alpha", [0.05, 0.001])
+@pytest.mark.parametrize("n", [10, 100, 1000])
+def test_simulated_randomised_bounds_attain_the_level(n, alpha):
+    simulated, random = 20_000, np.random.RandomState(0)
+    slack = 3 * np.sqrt(alpha * (1 - alpha) / simulated)
+    for p in [0.01, 0.3, 0.51, 0.9, 0.99]:
+        hits = random.binomial(n, p, simulated)
+        wrong = bound_of_each(hits, n, alpha, 1 - random.random(simulated)) > p
+        exact = alpha if p < 0.5 ** (1 / n) else 0
+        assert abs(wrong.mean() - exact) <= slack * (exact > 0)
 
 
 @pytest.mark.parametrize("total", [1, 2, 7, 100, 1000, 10_000])

@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import time
 
 import keras
 import numpy as np
@@ -37,6 +38,8 @@ class Weights:
 
 class Fake:
     """Certificates drawn from the seed, the image's number and the image itself."""
+
+    resolvable = False
 
     def __init__(self, sigma=0.5, seed=0, correction="holm", answers=(), stop=None):
         self.sigma, self.seed, self.correction = sigma, seed, correction
@@ -141,6 +144,58 @@ def test_shards_together_are_the_whole(tmp_path, data, shared):
     # Merging again, into one of the folders, changes nothing.
     merge([tmp_path / "merged", *folders], tmp_path / "merged")
     assert content(tmp_path / "merged") == content(tmp_path / "whole")
+
+
+class Helped(Fake):
+    """Calls `help` while it certifies its first block."""
+
+    def __init__(self, help, **options):
+        super().__init__(**options)
+        self.help = help
+
+    def certify(self, *arguments, **options):
+        found = super().certify(*arguments, **options)
+        if len(self.calls) == 1:
+            self.help()
+        return found
+
+
+def test_processes_that_share_a_queue_do_each_block_once(tmp_path, data):
+    certify_dataset(Fake(), data, tmp_path / "one", **QUICK)
+    other = Fake()
+    first = Helped(
+        lambda: certify_dataset(other, data, tmp_path / "both", queue=True, **QUICK)
+    )
+    certify_dataset(first, data, tmp_path / "both", queue=True, **QUICK)
+    assert first.calls == [[0, 1, 2, 3]] and len(other.calls) == 5
+    assert content(tmp_path / "both") == content(tmp_path / "one")
+
+
+def test_a_queue_goes_on_where_a_process_was_stopped(tmp_path, data, monkeypatch):
+    certify_dataset(Fake(), data, tmp_path / "one", **QUICK)
+    with pytest.raises(KeyboardInterrupt):
+        certify_dataset(Fake(stop=2), data, tmp_path / "q", queue=True, **QUICK)
+    assert not list((tmp_path / "q").glob(".*"))
+    # One that was killed could not give back what it had taken.
+    (tmp_path / "q" / ".block_000004.npz.taken").touch()
+    certify_dataset(Fake(), data, tmp_path / "q", queue=True, **QUICK)
+    assert not (tmp_path / "q" / "block_000004.npz").exists()
+    later = time.time() + 3700
+    monkeypatch.setattr(time, "time", lambda: later)
+    certify_dataset(Fake(), data, tmp_path / "q", queue=True, **QUICK)
+    assert content(tmp_path / "q") == content(tmp_path / "one")
+
+
+def test_what_cannot_be_certified_leaves_nothing_taken(tmp_path, data):
+    class Broken(Fake):
+        def certify(self, *_, **__):
+            raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        certify_dataset(Broken(), data, tmp_path / "q", queue=True, **QUICK)
+    assert not list((tmp_path / "q").iterdir())
+    with pytest.raises(ValueError, match="pass one of them"):
+        certify_dataset(Fake(), data, tmp_path, queue=True, shard=(1, 2), **QUICK)
 
 
 def test_a_shard_reports_its_share(tmp_path, data):

@@ -45,6 +45,11 @@ def test_the_figures_are_those_of_a_hand_counted_table(tmp_path):
     table = str(found)
     assert "6 of 9" in table and "0.6667" in table and "0.1667" in table
     assert table.splitlines()[-1].split() == ["1.000", "0.1667"]
+    assert " ".join(found.summary().split()) == (
+        "Of 6 images, 66.7% are classified correctly by the smoothed model, and 50.0% "
+        "are certain to stay so within latent radius 0.5."
+    )
+    assert table.startswith("Of 6 images, 66.7% are classified correctly")
     written = json.loads(found.to_json(tmp_path / "report.json"))
     assert written == json.loads((tmp_path / "report.json").read_text())
     assert written["radii"] == list(found.radii)
@@ -58,6 +63,21 @@ def test_the_figures_are_those_of_a_hand_counted_table(tmp_path):
     np.testing.assert_array_equal(again.radius, found.radius)
     with pytest.raises(ValueError, match="mean IoU needs labels that are maps"):
         found.certified_mean_iou()
+
+
+def test_a_notebook_shows_what_print_shows():
+    found = report([0, 1], [0, 0], [1.0, 0.5])
+    rates, curve = found._repr_html_().split("</table>")[:2]
+    summary, _, printed = str(found).partition("\n\n")
+    assert " ".join(summary.split()) in rates
+    printed = printed.splitlines()
+    empty = printed.index("")
+    assert rates.count("<tr>") == 1 + empty
+    assert ">correct, rate of images</td>" in rates and ">0.5000</td>" in rates
+    assert curve.count("<tr>") == len(printed) - empty - 1
+    for line in printed[empty + 2 :]:
+        radius, accuracy = line.split()
+        assert f">{radius}</td>" in curve and f">{accuracy}</td>" in curve
 
 
 def test_nothing_certified_is_a_report_too():

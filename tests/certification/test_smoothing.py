@@ -3,11 +3,13 @@ import warnings
 import keras
 import numpy as np
 import pytest
+import scipy.stats
 import tensorflow as tf
 from scipy.stats import beta, norm
 
 import lps_tf as lps
-from lps_tf.certification.sampler import NoiseSampler, block_noise
+from lps_tf.certification.sampler import NoiseSampler, block_noise, own_uniform
+from lps_tf.certification.statistics import randomised_clopper_pearson_lower
 from lps_tf.certification.stopping import STEP, FixedSamples
 from lps_tf.certification.task import CertificationTask, advance_compiled
 
@@ -182,6 +184,16 @@ def test_few_images_are_held_and_each_is_conditioned_once(tiny_set):
     assert pset.conditioned == [4, 4, 4]
 
 
+def test_each_image_has_a_number_of_its_own():
+    numbers = np.array([own_uniform(3, i) for i in range(400)])
+    assert scipy.stats.kstest(numbers, "uniform").pvalue > 0.01
+    assert len(set(numbers)) == 400 and (numbers > 0).all()
+    compiled = tf.function(own_uniform)
+    assert float(compiled(tf.constant(3), tf.constant(7))) == numbers[7]
+    assert float(own_uniform(3, np.int64(7))) == numbers[7]
+    assert float(own_uniform(4, 7)) != numbers[7]
+
+
 def test_noise_is_standard_normal():
     blocks = [[i, 1, start, 20] for i in range(40) for start in range(0, 200, 20)]
     noise = [block_noise(tf.constant(b), tf.constant(3), 20, 4) for b in blocks]
@@ -280,9 +292,11 @@ def test_pixels_are_certified_at_a_share_of_alpha(tiny_set, images):
     # The same draws, so the hits are the same; only the level is another.
     hits = np.arange(n + 1)
     for correction, level in (("none", alpha), ("holm", alpha / 6)):
-        table = np.nan_to_num(beta.ppf(level, hits, n - hits + 1))
-        gaps = np.abs(found[correction].p_lower[..., None] - table).min(-1)
-        assert gaps.max() < 1e-6
+        for i, p_lower in enumerate(found[correction].p_lower):
+            w = own_uniform(0, i)  # one number for the pixels of an image
+            table = randomised_clopper_pearson_lower(hits, n, level, w)
+            gaps = np.abs(p_lower[..., None] - table).min(-1)
+            assert gaps.max() < 1e-9
     for one, other in zip(found["holm"], found["bonferroni"], strict=True):
         np.testing.assert_array_equal(one, other)
     certified = found["none"].prediction >= 0
@@ -343,14 +357,16 @@ def test_too_few_samples_are_warned_of(tiny_set, images):
         (sure, "certify", {}, 10),  # 2^-10 < .001
         (sure, "predict", {}, 11),  # 2 * 2^-11 < .001
         (pixels, "certify", {}, 13),  # 2^-13 < .001 / 6
-        (sure, "certify", {"target_radius": 1.0}, 47),  # by integration
+        (sure, "certify", {"target_radius": 1.0}, 41),  # by integration
     ):
         arguments = {"alpha": 0.001, "verbose": False, **arguments}
         with pytest.warns(UserWarning, match=f"Use n of at least {least}") as caught:
             answers = getattr(smooth, work)(images, n=least - 1, **arguments)
         assert caught[0].filename == __file__
         answers = answers if work == "predict" else answers.prediction
-        assert (answers == -1).all()
+        # The randomised bound may certify some of them, by luck.
+        lucky = arguments.keys() == {"alpha", "verbose"} and work == "certify"
+        assert (answers == -1).any() if lucky else (answers == -1).all()
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             answers = getattr(smooth, work)(images, n=least, **arguments)

@@ -1,201 +1,18 @@
-"""Bounds and tests that hold at any time, and for all pixels of an image at once."""
+"""Bounds and tests that hold for all pixels of an image at once."""
 
 import itertools
 
 import numpy as np
 import pytest
-import scipy.integrate
 import scipy.stats
 import tensorflow as tf
 
-from lps_tf.certification import statistics
-from lps_tf.certification.stopping import FixedSamples, RelativeGain, TargetRadius
+from lps_tf.certification import evidence, statistics
+from lps_tf.certification.stopping import FixedSamples, Prior, rule_of
+from tests.certification.levels import ALPHA, allowed
 
-ALPHA = 0.05
-
-
-def rule_of(sigma, n, alpha, correction, target_radius=None, share=None):
-    """The stopping rule of one of the three ways."""
-    common = sigma, n, alpha, correction
-    if target_radius is not None:
-        return TargetRadius(*common, target_radius)
-    return FixedSamples(*common) if share is None else RelativeGain(*common, share)
-
-
-def allowed(runs, alpha=ALPHA):
-    return alpha + 3 * np.sqrt(alpha * (1 - alpha) / runs)
-
-
-@pytest.mark.parametrize(
-    "hits, n, p",
-    [(30, 40, 0.6), (5, 40, 0.6), (990, 1000, 0.95), (10_000, 10_000, 0.999)],
-)
-def test_evidence_is_the_mean_likelihood_ratio(hits, n, p):
-    # Its first form, with v = s^2 so that there is no pole.
-    def ratio(s):
-        with np.errstate(divide="ignore"):
-            logs = scipy.special.xlogy(2 * (n - hits), s)
-        return np.exp(hits * np.log((1 - (1 - p) * s * s) / p) + logs)
-
-    peak = np.sqrt(min(1, (1 - hits / n) / (1 - p)))
-    expected, _ = scipy.integrate.quad(ratio, 0, 1, points=[peak], limit=500)
-    found = statistics.log_evidence(hits, n, p)
-    assert found.dtype == tf.float64
-    np.testing.assert_allclose(found, np.log(expected), rtol=1e-9)
-
-
-@pytest.mark.parametrize("p", [0.3, 0.9, 0.999])
-def test_evidence_has_a_mean_of_one_at_p_and_less_below(p):
-    hits = np.arange(51)
-    evidence = np.exp(statistics.log_evidence(hits, 50, p))
-    at, below = (evidence @ scipy.stats.binom.pmf(hits, 50, q) for q in (p, 0.9 * p))
-    np.testing.assert_allclose(at, 1, rtol=1e-9)
-    assert below < 1
-
-
-def test_evidence_falls_with_p():
-    p = np.linspace(0.001, 0.999, 999)
-    for hits, n in [(0, 10), (1, 1), (7, 10), (1000, 1000), (950, 1000), (3, 1000)]:
-        evidence = statistics.log_evidence(hits, n, p).numpy()
-        assert (np.diff(evidence[np.isfinite(evidence)]) < 1e-12).all()
-    # At the ends too it is a number, and there is none against certainty.
-    ends = statistics.log_evidence(1000, 1000, [0.0, 1.0]).numpy()
-    assert ends[0] > 1000 and abs(ends[1]) < 1e-6
-
-
-@pytest.mark.parametrize("alpha", [0.05, 1e-6])
-def test_anytime_bound_is_where_the_evidence_is_one_in_alpha(alpha):
-    n = 1000
-    hits = np.array([0, 1, 2, 500, 900, 999, 1000])
-    found = statistics.anytime_lower(hits, n, alpha).numpy()
-    assert found[0] == 0
-    evidence = statistics.log_evidence(hits[1:], n, found[1:])
-    np.testing.assert_allclose(evidence, -np.log(alpha), rtol=1e-3)
-    assert (evidence.numpy() >= -np.log(alpha)).all()  # on the safe side
-    fixed = scipy.stats.beta.ppf(alpha, hits[1:], n - hits[1:] + 1)
-    assert (found[1:] < fixed).all()  # holding at all times has a price
-    np.testing.assert_allclose(found[3:], fixed[2:], atol=0.03)  # a small one
-
-
-def test_anytime_bound_broadcasts_and_compiles():
-    hits, n = np.array([[3.5], [9.0]]), np.array([10, 50, 70])
-    compiled = tf.function(statistics.anytime_lower)
-    found = compiled(tf.constant(hits), tf.constant(n), tf.constant([[0.1], [0.01]]))
-    assert found.shape == (2, 3)
-    np.testing.assert_allclose(
-        found[1, 2], statistics.anytime_lower(9.0, 70, 0.01), 1e-6
-    )
-
-
-# Simulations. `certain_above` with the correction "none" decides on many independent
-# runs at once.
-
-
-def walks(p, runs, n, step, seed=0):
-    """Hits after step, 2 step, ..., n draws, (n / step, runs)."""
-    random = np.random.RandomState(seed)
-    return random.binomial(step, p, (n // step, runs)).cumsum(0)
-
-
-@pytest.mark.slow
-def test_levels_hold_when_draws_stop_at_the_first_success_and_naive_peeking_fails():
-    runs, n, step = 3000, 1000, 10
-    times = step * np.arange(1, n // step + 1)
-    truths = [0.05, 0.3, 0.5, 0.7, 0.84, 0.95, 0.99, 0.999]  # 24,000 runs
-    shares = {"anytime": [], "rule": [], "naive": []}
-    certain_above = tf.function(statistics.certain_above, autograph=False)
-    for p in truths:
-        hits = walks(p, runs, n, step)
-        evidence = statistics.log_evidence(hits, times[:, None], p).numpy()
-        shares["anytime"].append((evidence >= -np.log(ALPHA)).any(0).mean())
-        naive = scipy.stats.beta.ppf(ALPHA, hits, times[:, None] - hits + 1)
-        shares["naive"].append((np.nan_to_num(naive) > p).any(0).mean())
-        # As it runs: until the rule says that it is decided.
-        certain, going = np.zeros(runs, bool), np.ones(runs, bool)
-        for k, drawn in zip(hits, times, strict=True):
-            above, _ = certain_above(
-                tf.constant(k),
-                tf.constant(drawn),
-                n,
-                tf.constant(p, tf.float64),
-                ALPHA,
-                "none",
-            )
-            certain |= going & above.numpy()
-            going &= ~above.numpy()
-        shares["rule"].append(certain.mean())
-    assert max(shares["anytime"]) <= allowed(runs)
-    assert max(shares["rule"]) <= allowed(runs)
-    assert max(shares["anytime"]) > ALPHA / 4  # and not by being far too careful
-    assert max(shares["naive"]) > 2 * allowed(runs)
-
-
-def test_bounds_of_stopped_runs_hold():
-    # Each run stops where its own share rule does, or its bound first looks good.
-    runs, n, step, p = 1500, 400, 20, 0.8
-    hits = walks(p, runs, n, step)
-    worst = np.zeros(runs)
-    for i, k in enumerate(hits):
-        bound, _ = statistics.anytime_radius(k, step * (i + 1), n, 0.1, ALPHA, "none")
-        worst = np.maximum(worst, bound)
-    assert (worst > p).mean() <= allowed(runs)
-    assert worst.mean() > 0.72
-
-
-def decided(hits, drawn, n, p, alpha=0.001):
-    certain, stop = statistics.certain_above(
-        tf.constant(hits), drawn, n, p, alpha, "holm"
-    )
-    return bool(certain), bool(stop)
-
-
-def test_it_stops_when_certified_or_hopeless_and_goes_on_otherwise():
-    assert decided(100, 100, 10_000, 0.7) == (True, True)
-    assert decided(60, 100, 10_000, 0.9) == (False, True)  # most likely below
-    assert decided(75, 100, 10_000, 0.7) == (False, False)  # open
-    assert decided(75, 100, 101, 0.7) == (False, True)  # too few left
-    # Certified at an earlier time does not mean at this one.
-    assert decided(5100, 10_000, 10_000, 0.7) == (False, True)
-
-
-def test_few_runs_above_the_target_are_given_up():
-    runs, n, step, p = 2000, 2000, 20, 0.6
-    against = np.zeros(runs, bool)
-    for i, k in enumerate(walks(p, runs, n, step)):
-        drawn = step * (i + 1)
-        evidence = statistics.log_evidence(drawn - k, drawn, 1 - p)
-        against |= evidence.numpy() >= -np.log(statistics.GIVE_UP)
-    assert against.mean() <= allowed(runs, statistics.GIVE_UP)
-
-
-def test_the_share_rule_stops_when_more_draws_add_less():
-    def stops(hits, drawn, n, share):
-        return bool(
-            statistics.anytime_radius(
-                tf.constant(hits), drawn, n, share, 0.001, "holm"
-            )[1]
-        )
-
-    assert not stops(90, 100, 10_000, 0.05)
-    assert stops(5400, 6000, 10_000, 0.05)
-    assert stops(540, 600, 10_000, 0.3)
-    assert stops(90, 100, 100, 0.05)  # there are no more
-    # What it says they would add is what they add, at the same rate of hits.
-    for drawn in (200, 1000, 5000):
-        now, later = (
-            scipy.stats.norm.ppf(statistics.anytime_lower(0.9 * n, n, 0.001))
-            for n in (drawn, 10_000)
-        )
-        share = 1 - now / later
-        k = int(0.9 * drawn)
-        assert stops(k, drawn, 10_000, share + 0.001)
-        assert not stops(k, drawn, 10_000, share - 0.001)
-    # Nothing certified yet: hopeless stops, open does not.
-    assert stops(200, 1000, 10_000, 0.05)
-    assert not stops(10, 20, 10_000, 0.05)
-
-
-# Many pixels.
+#: Nothing is known beside the samples; the bound of fixed samples is the usual one.
+NOTHING = Prior(0, 0, 1.0)
 
 
 def simulated_images(images=200, pixels=200, n=60, p=0.8, seed=0):
@@ -223,7 +40,7 @@ def test_error_rates_of_whole_images(way, correction):
             return statistics.reject_by_p(p_values, ALPHA, correction)
         target = {"target": {"target_radius": radius}, "share": {"share": 0.1}}
         rule = rule_of(1.0, n, ALPHA, correction, **target.get(way, {}))
-        _, p_lower, found = rule.decide(hits, n)
+        _, p_lower, found = rule.decide(hits, n, NOTHING)
         return found > 0 if way == "target" else p_lower > p
 
     images = simulated_images(p=p)
@@ -244,7 +61,9 @@ def test_holms_corrections_reject_more_than_bonferronis_and_hold():
     found = {}
     for correction in ("bonferroni", "holm"):
         rule = rule_of(1.0, n, ALPHA, correction, target_radius=scipy.stats.norm.ppf(p))
-        decide = tf.function(lambda k, rule=rule: rule.decide(k, n), autograph=False)
+        decide = tf.function(
+            lambda k, rule=rule: rule.decide(k, n, NOTHING), autograph=False
+        )
         found[correction] = np.stack([decide(tf.constant(k))[2] for k in hits])
         wrong = (found[correction][:, 180:] > 0).any(1).mean()
         assert wrong <= allowed(images)
@@ -293,37 +112,60 @@ def test_holm_for_evidence_is_closed_testing():
 def test_bounds_of_pixels_are_clopper_and_pearsons_at_a_share_of_alpha():
     hits = np.random.RandomState(0).binomial(1000, 0.97, (5, 7))
     for correction, level in (("none", ALPHA), ("bonferroni", ALPHA / 35)):
-        _, p_lower, radius = rule_of(2.0, 1000, ALPHA, correction).decide(hits, 1000)
+        _, p_lower, radius = rule_of(2.0, 1000, ALPHA, correction).decide(
+            hits, 1000, NOTHING
+        )
         expected = scipy.stats.beta.ppf(level, hits, 1000 - hits + 1)
         np.testing.assert_allclose(p_lower, expected, rtol=1e-6)
         np.testing.assert_allclose(radius, 2 * scipy.stats.norm.ppf(expected), 1e-5)
     # As published for 125x187 pixels: 2.463 sigma shrinks to 2.124.
     all_hits = np.full((125, 187), 1000)
     for correction, radius in (("none", 2.463), ("holm", 2.124)):
-        found = rule_of(1.0, 1000, 0.001, correction).decide(all_hits, 1000)[2]
+        found = rule_of(1.0, 1000, 0.001, correction).decide(all_hits, 1000, NOTHING)[2]
         np.testing.assert_allclose(found, radius, atol=5e-4)
+
+
+@pytest.mark.parametrize("u, w", [(0.5, 0.5), (0.51, 0.5625), (1e-9, 0.0625), (1, 1)])
+def test_of_many_pixels_the_number_is_rounded_up(u, w):
+    # So that there is a table for each; in a graph, where n is not known, as well.
+    n, hits = 20, np.random.RandomState(0).binomial(20, 0.9, (4, 6))
+    prior = Prior(0, 0, tf.constant(u, tf.float64))
+    rule = rule_of(1.0, n, ALPHA, "holm")
+    _, found, _ = rule.decide(tf.constant(hits), n, prior)
+    bound = statistics.randomised_clopper_pearson_lower
+    np.testing.assert_allclose(found, bound(hits, n, ALPHA / 24, w), rtol=1e-12)
+
+    @tf.function
+    def in_graph(n):
+        rule = FixedSamples(1.0, n, ALPHA, "holm")
+        return rule.decide(tf.constant(hits), n, prior).p_lower
+
+    np.testing.assert_allclose(in_graph(tf.constant(n)), found, rtol=1e-12)
+    few = rule.decide(tf.constant(hits[0]), n, prior).p_lower
+    np.testing.assert_allclose(few, bound(hits[0], n, ALPHA / 6, u), rtol=1e-12)
 
 
 @pytest.mark.parametrize("n", [300, 30_000])
 @pytest.mark.parametrize(
-    "function", ["clopper_pearson_lower", "log_evidence", "anytime_lower"]
+    "function", ["randomised_clopper_pearson_lower", "log_evidence", "anytime_lower"]
 )
 def test_a_bound_is_worked_out_once_for_each_count_not_for_each_pixel(
     monkeypatch, function, n
 ):
-    drawn = n if function == "clopper_pearson_lower" else 100
-    sizes, original = [], getattr(statistics, function)
+    drawn = n if function.startswith("randomised") else 100
+    module = statistics if function.startswith("randomised") else evidence
+    sizes, original = [], getattr(module, function)
 
     def recorded(hits, *rest):
         sizes.append(int(tf.size(hits)))
         return original(hits, *rest)
 
-    monkeypatch.setattr(statistics, function, recorded)
+    monkeypatch.setattr(module, function, recorded)
     hits = np.random.RandomState(0).binomial(100, 0.9, (125, 187)) + drawn - 100
     target = {"log_evidence": {"target_radius": 0.5}, "anytime_lower": {"share": 0.1}}
     rule = rule_of(1.0, n, 0.00123, "holm", **target.get(function, {}))
     for _ in range(2):
-        rule.decide(tf.constant(hits), drawn)
+        rule.decide(tf.constant(hits), drawn, NOTHING)
     assert 0 < len(sizes) <= 2 * 15
     assert max(sizes) <= 2 * 7 * 301
 
@@ -339,15 +181,17 @@ def test_the_least_useful_number_of_draws(way, correction):
 
     def certifies(n):
         rule = rule_of(1.0, n, 0.001, correction, **way)
-        return bool(tf.reduce_any(rule.decide(tf.fill((pixels,), n), n)[2] > 0))
+        return bool(
+            tf.reduce_any(rule.decide(tf.fill((pixels,), n), n, NOTHING)[2] > 0)
+        )
 
     rule = rule_of(1.0, 1, 0.001, correction, **way)
-    least = statistics.least_samples(lambda n: rule.enough(n, pixels))
+    least = statistics.least_samples(lambda n: rule.enough(n, 0, pixels))
     assert certifies(least) and not certifies(least - 1)
 
 
 def test_a_target_that_no_number_of_draws_reaches():
     rule = rule_of(1.0, 1, 0.001, "holm", target_radius=40.0)
-    assert statistics.least_samples(lambda n: rule.enough(n, 1)) == 2**31 - 1
-    stop, p_lower, radius = rule.decide(tf.constant(1000), 1000)
+    assert statistics.least_samples(lambda n: rule.enough(n, 0, 1)) == 2**31 - 1
+    stop, p_lower, radius = rule.decide(tf.constant(1000), 1000, NOTHING)
     assert bool(stop) and float(radius) == 0 and float(p_lower) == 0

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import lps_tf as lps
 from tests.datasets.image_folders import columns, dataset
-from tests.datasets.test_lighting import FOLDERS, write_scene
+from tests.datasets.published_scenes import FOLDERS, write_scene
 from tests.datasets.test_photographs import prepare_cifar10, prepare_grey, prepare_mnist
 
 PAIRS = ("train_pairs", "val_pairs", "test_pairs")
@@ -19,16 +19,12 @@ FIXED = ("val_pairs", "test_pairs", "val", "test", "test_groups", "unseen_groups
 # Each gives a function of (batch_size, seed); augmentation would hide who is who.
 
 
-def digits_rts(folder):
-    return lambda b, s: lps.datasets.digits_rts(b, num_samples=2, group_size=3, seed=s)
-
-
 def mnist5k_rts(folder):
     return lambda b, s: lps.datasets.mnist5k_rts(b, num_samples=2, group_size=3, seed=s)
 
 
-def digits_limited(folder):
-    return lambda b, s: lps.datasets.digits_linf(
+def mnist5k_limited(folder):
+    return lambda b, s: lps.datasets.mnist5k_linf(
         b, limited=2, num_samples=1, group_size=2, seed=s
     )
 
@@ -84,14 +80,13 @@ def multi_illumination(folder):
 
 
 # Where other seeds are other images or splits; elsewhere they are other draws alone.
-RESPLIT = {digits_rts, mnist5k_rts, digits_limited, folders, scenes, photos}
+RESPLIT = {mnist5k_rts, mnist5k_limited, folders, scenes, photos}
 SLOW = {mnist5k_rts, fashion, scenes, photos, cifar10, multi_illumination}
 SOURCES = [
     pytest.param(source, marks=[pytest.mark.slow] if source in SLOW else [], id=name)
     for name, source in {
-        "digits_rts": digits_rts,
         "mnist5k_rts": mnist5k_rts,
-        "digits_limited": digits_limited,
+        "mnist5k_limited": mnist5k_limited,
         "mnist": mnist,
         "fashion": fashion,
         "folders": folders,

@@ -11,10 +11,15 @@ from tests.contracts.models import policy
 KINDS = {
     "pgd": lambda pset: lps.LatentPGD(pset, steps=2),
     "apgd": lambda pset: lps.LatentAPGD(pset, steps=4, restarts=1),
+    "auto_attack": lambda pset: lps.LatentAutoAttack(
+        pset, steps=2, targets=1, num_queries=3
+    ),
     "random": lambda pset: lps.RandomSearch(pset, num_samples=3),
     "smoothed": lambda pset: lps.SmoothedPGD(pset, 0.3, steps=2),
     "augmentation": lambda pset: lps.LatentAugmentation(pset),
     "noise": lambda pset: lps.LatentNoise(pset, 0.5),
+    "augmix": lambda pset: lps.AugMix(num_samples=1),
+    "prime": lambda pset: lps.Prime(),
 }
 KEY, OTHER = tf.constant([3, 4]), tf.constant([5, 6])
 
@@ -26,13 +31,13 @@ def all_but(fast):
     return pytest.mark.parametrize("name", cases)
 
 
-def test_there_is_a_case_for_every_perturbation_of_a_set(tiny_set):
+def test_there_is_a_case_for_every_perturbation_of_an_image(tiny_set):
     given = {type(new(tiny_set)) for new in KINDS.values()}
     public = {getattr(lps, name) for name in perturbations.__all__}
     assert given == public - {lps.AttackResult, lps.RadiusSchedule, lps.WorstOfGroup}
 
 
-@all_but(["pgd", "random", "augmentation", "noise"])
+@all_but(["pgd", "random", "augmentation", "noise", "augmix", "prime"])
 def test_images_are_valid_others_than_given_and_decided_by_the_key(
     name, tiny_set, tiny_classifier, images, labels
 ):

@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 
 from lps_tf.datasets.builders import corrupted, patches
 from lps_tf.datasets.builders import multi_illumination as mi
-from tests.datasets.test_lighting import FOLDERS, write_scene
+from tests.datasets.published_scenes import FOLDERS, write_scene
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*scenes of Multi-Illumination are in")
 

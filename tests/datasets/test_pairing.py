@@ -196,6 +196,20 @@ def test_training_pairs_are_moved_alike_and_test_pairs_not_at_all():
         assert (np.asarray(x) > 0).all()
 
 
+def test_mixed_batches_begin_with_one_source_and_end_with_the_other():
+    first = tf.data.Dataset.range(12).map(lambda i: (i, i)).batch(4)
+    second = first.map(lambda x, y: (-x, y))
+    batches = list(pairing.mixed(first, second.take(2), 0.6).as_numpy_iterator())
+    assert len(batches) == 2  # of the shorter one
+    np.testing.assert_array_equal(batches[0][0], [0, 1, -2, -3])  # 2.4 is two images
+    np.testing.assert_array_equal(batches[1][0], [4, 5, -6, -7])
+    np.testing.assert_array_equal(batches[1][1], [4, 5, 6, 7])
+    with pytest.raises(ValueError, match=r"`share` must be .* share=1"):
+        pairing.mixed(first, second, 1)
+    with pytest.raises(ValueError, match=r"the same shapes and types"):
+        pairing.mixed(first, second.unbatch())
+
+
 def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match=r"`pairing` must be one of .*from_original"):
         data(pairing="all")

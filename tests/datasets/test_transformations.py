@@ -1,6 +1,7 @@
 """MNIST's 5,000 digits, their splits and pairings, and the two perturbations."""
 
 import functools
+import itertools
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from skimage.transform import AffineTransform, warp
 
 from lps_tf.datasets import mnist5k_linf, mnist5k_rts
 from lps_tf.datasets.pipelines.on_the_fly import Split, pair_data
-from lps_tf.datasets.transformations import perturb_linf, perturb_rts
+from lps_tf.datasets.transformations import perturb_linf, perturb_rts, rts, rts_grid
 
 SIZES = {"train": 4000, "val": 300, "test": 700}
 SOURCES = {"rts": mnist5k_rts, "linf": mnist5k_linf}
@@ -167,8 +168,8 @@ def test_no_draw_is_used_twice(k):
 # The perturbations.
 
 
-def recovered_maps(n, height, width, seed):
-    """What `perturb_rts` does to pixel coordinates, read off two ramps it moves.
+def recovered_maps(n, height, width, move):
+    """What a function does to pixel coordinates, read off two ramps it moves.
 
     Bilinear sampling of a ramp gives the coordinate that was read. Returns (n, 2, 3):
     output (column, row, 1), measured from the centre, to input (column, row).
@@ -176,7 +177,7 @@ def recovered_maps(n, height, width, seed):
     rows, columns = np.mgrid[:height, :width]
     ramps = np.stack([columns / (width - 1), rows / (height - 1)], -1)
     ramps = np.tile(ramps.astype(np.float32), (n, 1, 1, 1))
-    seen = perturb_rts(tf.constant(ramps), tf.constant(seed)).numpy().astype(np.float64)
+    seen = move(tf.constant(ramps)).numpy().astype(np.float64)
     centre = np.array([width - 1, height - 1]) / 2
     points = np.stack([columns - centre[0], rows - centre[1], np.ones_like(rows)], -1)
     maps = []
@@ -185,6 +186,10 @@ def recovered_maps(n, height, width, seed):
         read = image[inside] * [width - 1, height - 1] - centre
         maps.append(np.linalg.lstsq(points[inside], read, rcond=None)[0].T)
     return np.array(maps)
+
+
+def draws(seed):
+    return lambda images: perturb_rts(images, tf.constant(seed))
 
 
 def parameters(maps):
@@ -198,7 +203,7 @@ def parameters(maps):
 
 @pytest.mark.parametrize("height, width", [(42, 42), (30, 44)])
 def test_rts_is_a_rotation_a_scaling_and_a_translation(height, width):
-    maps = recovered_maps(50, height, width, [1, 2])
+    maps = recovered_maps(50, height, width, draws([1, 2]))
     angle, scale, _ = parameters(maps)
     expected = np.array(
         [[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]
@@ -215,7 +220,7 @@ def test_rts_agrees_with_scikit_image(height, width):
     images[:, 9:-9, 9:-9] = random.uniform(size=(n, height - 18, width - 18, 1))
     moved = perturb_rts(tf.constant(images), tf.constant(seed)).numpy()
     centre = np.array([width - 1, height - 1]) / 2
-    maps = recovered_maps(n, height, width, seed)
+    maps = recovered_maps(n, height, width, draws(seed))
     for i, (angle, scale, move) in enumerate(zip(*parameters(maps), strict=True)):
         forward = (
             AffineTransform(translation=-centre)
@@ -228,7 +233,7 @@ def test_rts_agrees_with_scikit_image(height, width):
 
 
 def test_rts_draws_are_uniform_in_their_ranges():
-    maps = recovered_maps(3000, 30, 30, [0, 1])
+    maps = recovered_maps(3000, 30, 30, draws([0, 1]))
     angle, scale, translation = parameters(maps)
     quarter = np.pi / 4
     assert (np.abs(angle) <= quarter + 1e-4).all()
@@ -242,10 +247,37 @@ def test_rts_draws_are_uniform_in_their_ranges():
         values, counts = np.unique(shift, return_counts=True)
         np.testing.assert_array_equal(values, np.arange(-7, 8))
         assert scipy.stats.chisquare(counts).pvalue > 1e-3
-    draws = [angle, scale, *shifts.T]
-    for i, one in enumerate(draws):
-        for other in draws[:i]:
+    drawn = [angle, scale, *shifts.T]
+    for i, one in enumerate(drawn):
+        for other in drawn[:i]:
             assert scipy.stats.spearmanr(one, other).pvalue > 1e-3
+
+
+def test_the_grid_has_every_combination_and_the_ends_of_each_range():
+    grid = rts_grid(angles=3, scales=2, shifts=3)
+    axes = ([-np.pi / 4, 0, np.pi / 4], [0.7, 1.3], [-7, 0, 7], [-7, 0, 7])
+    points = np.stack(grid, -1)
+    expected = np.array(list(itertools.product(*axes)), np.float32)
+    np.testing.assert_allclose(points, expected, atol=1e-6)
+    maps = recovered_maps(len(points), 42, 42, lambda x: rts(x, *grid))
+    angle, scale, translation = parameters(maps)
+    found = np.stack([angle, scale, translation[:, 1], translation[:, 0]], -1)
+    np.testing.assert_allclose(found, points, atol=1e-2)
+
+
+def test_the_grid_of_test_images_holds_them_moved_to_its_points(digits):
+    versions, labels = next(iter(digits.grid_groups))
+    images, same = (v[: len(labels)] for v in columns(digits.test))
+    np.testing.assert_array_equal(labels, same)
+    grid = rts_grid()
+    assert versions.shape == (len(labels), len(grid[0]), 42, 42, 1)
+    i, point = 3, 100
+    moved = rts(tf.constant(images[i : i + 1]), *(axis[[point]] for axis in grid))
+    np.testing.assert_allclose(versions[i, point], moved[0], atol=1e-6)
+    # The middle of the grid is the image itself.
+    middle = len(grid[0]) // 2
+    np.testing.assert_allclose(versions[:, middle], images, atol=1e-5)
+    assert mnist5k_linf().grid_groups is None  # the noise has no such parameters
 
 
 def test_linf_noise_is_uniform_within_epsilon():

@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 
 from lps_tf import experiments
 from lps_tf.experiments import training
-from tests.datasets.test_lighting import FOLDERS, write_scene
+from tests.datasets.published_scenes import FOLDERS, write_scene
 from tests.datasets.test_photographs import images_with_labels, prepare
 from tests.experiments.test_runs import untrained_sets
 

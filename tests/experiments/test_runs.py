@@ -3,17 +3,25 @@
 import csv
 import dataclasses
 import json
+import re
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy.stats import norm
 
 import lps_tf as lps
 from lps_tf import experiments
 from lps_tf._internal import files
 from lps_tf.experiments import EXPERIMENTS, changed, report, running, training
 
+#: Of classifiers of a few patches of photographs.
+PATCHES = {
+    "options": {"patches": (3, 2, 2)},
+    "sizes": {"filters": (4,), "units": 8},
+    "batch_size": 8,
+}
 SMALL = {
     "cifar10c_from_original": {
         "options": {"pairing": "from_original", "patches": (3, 2, 2)},
@@ -25,28 +33,26 @@ SMALL = {
         "limit": 8,
     },
     "cifar10c_classifier/adversarial": {
-        "options": {"patches": (3, 2, 2)},
-        "sizes": {"filters": (4,), "units": 8},
-        "batch_size": 8,
+        **PATCHES,
         "epochs": 1,
         "attack_steps": 1,
         "steps": 2,
         "limit": 5,
     },
-    "cifar10c_classifier/mixture": {
-        "options": {"patches": (3, 2, 2)},
-        "sizes": {"filters": (4,), "units": 8},
-        "batch_size": 8,
-    },
+    "cifar10c_classifier/mixture": PATCHES,
     "cifar10c_classifier/smoothing_50": {
-        "options": {"patches": (3, 2, 2)},
-        "sizes": {"filters": (4,), "units": 8},
-        "batch_size": 8,
+        **PATCHES,
         "epochs": 1,
         "steps": 1,
         "limit": 3,
         "n0": 10,
         "n": 50,
+    },
+    "cifar10c_classifier/augmix": {
+        **PATCHES,
+        "epochs": 1,
+        "steps": 1,
+        "limit": 3,
     },
     "mi_segmentation/smoothing": {
         "options": {"height": 16, "width": 24, "train": 4, "val": 1, "test": 1},
@@ -175,7 +181,13 @@ def test_an_adversarial_classifier_builds_on_the_set(learned, folder, capsys):
     assert len([row for row in rows if row.startswith("perturbed/")]) == 12 + 2
     assert {"unseen/spatter", "unseen/saturate", "unseen/worst"} <= set(rows)
     page = pages(folder, "cifar10c_classifier/adversarial")
-    assert page.count("data:image/png;base64,") == 2
+    assert len(re.findall(r"data:image/png;base64,\w", page)) == 3
+    corruptions = result["corruptions"]
+    assert len(corruptions["errors"]) == 15 and corruptions["n"] == 5
+    assert corruptions["clean"] == pytest.approx(1 - rows["clean"]["accuracy"])
+    errors = list(corruptions["errors"].values())
+    assert corruptions["mean_error"] == pytest.approx(np.mean(errors))
+    assert "5 images" in page and "at severity 5" in page
     assert "on the worst members of the learned set" in page
     loaded = tf.saved_model.load(
         folder / "out/cifar10c_classifier/adversarial/saved_model"
@@ -209,14 +221,34 @@ def test_of_a_mixture_of_true_corruptions_a_quarter_is_attacked(
 
 
 @pytest.mark.slow
+def test_a_baseline_is_trained_and_attacked_in_the_same_set(learned, folder):
+    result = run("cifar10c_classifier/augmix", folder)
+    assert np.isfinite(result["last"]["loss"])
+    # The loss on the images, and twelve times a divergence that is never negative.
+    assert result["last"]["loss"] > result["last"]["clean_loss"]
+    rows = result["robustness"]["rows"]
+    assert rows["perturbed/mean"]["n"] == 3
+    assert len([row for row in rows if row.startswith("attack/")]) == 3
+    assert result["corruptions"]["n"] == 3
+    assert "predict AugMix" in pages(folder, "cifar10c_classifier/augmix")
+
+
+@pytest.mark.slow
 def test_smoothing_certifies(learned, folder):
     result = run("cifar10c_classifier/smoothing_50", folder)
     certified = result["certified"]
     assert certified["images"] == 3 and certified["settings"]["n"] == 50
     assert certified["settings"]["sigma"] == result["resolved"]["sigma"]
+    # 50 samples that all agree certify the median norm, and with the randomised bound
+    # up to what a probability of 2^(-1/50) has.
     median = learned["calibration"]["quantiles"]["50%"]
-    assert max(certified["radii"]) <= median * (1 + 1e-6)
-    assert pages(folder, "cifar10c_classifier/smoothing_50").count("alt=") == 3
+    sigma = result["resolved"]["sigma"]
+    alpha = result["settings"]["alpha"]
+    assert sigma * norm.ppf(alpha ** (1 / 50)) == pytest.approx(median)
+    rates = zip(certified["radii"], certified["certified_accuracy"], strict=True)
+    largest = max((radius for radius, rate in rates if rate), default=0)
+    assert largest <= sigma * norm.ppf(2 ** (-1 / 50)) * (1 + 1e-6)
+    assert pages(folder, "cifar10c_classifier/smoothing_50").count("alt=") == 4
 
 
 @pytest.mark.slow
@@ -269,7 +301,23 @@ def test_an_interrupted_training_goes_on(tmp_path, monkeypatch, when):
     assert losses == sorted(losses, reverse=True)
     model = tmp_path / "mnist_linf_fc/models/model.keras"
     optimizer = keras.models.load_model(model).optimizer
-    assert int(optimizer.iterations) == result["steps"] == 4 * (1297 // 128)
+    assert int(optimizer.iterations) == result["steps"] == 4 * (4000 // 128)
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_a_training_that_diverges_stops_at_that_epoch(tmp_path, loss):
+    model = keras.Sequential([keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.build((None, 1))
+    callbacks = [
+        keras.callbacks.LambdaCallback(on_epoch_end=training.require_finite),
+        lps.Backup(tmp_path / "backup", keep=True),
+    ]
+    with pytest.raises(ValueError, match=rf"diverged: the loss of epoch 1 is {loss}"):
+        model.fit(
+            np.ones((2, 1)), np.full((2, 1), loss), verbose=0, callbacks=callbacks
+        )
+    assert not list(tmp_path.glob("backup/*.keras"))
 
 
 def test_an_epoch_that_was_logged_twice_counts_once(tmp_path):
@@ -283,9 +331,13 @@ def test_results_of_other_settings_are_refused(tmp_path):
     class Started(Exception):
         pass
 
+    def load(*_):
+        (tmp_path / "mnist_linf_fc" / "log.csv").touch()  # of a training that has begun
+        raise Started
+
     def run(**changes):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(training, "load", lambda *_: (_ for _ in ()).throw(Started))
+            patch.setattr(training, "load", load)
             experiments.run("mnist_linf_fc", "laptop", tmp_path, changes=changes)
 
     with pytest.raises(Started):
@@ -373,6 +425,11 @@ def test_a_model_is_published_with_a_card_and_examples(learned, folder, name):
         assert card["metrics"]["pgd_ae"] == metrics["quality"]["pgd_ae"]
         error = np.mean((loaded.perturb(x, loaded.encode(x, y)) - y) ** 2)
         assert card["examples"]["encoder_ae"] == pytest.approx(error, rel=1e-4)
+        preset = lps.PerturbationSet.from_preset(path)
+        u = np.ones((len(x), 3), np.float32)
+        np.testing.assert_allclose(
+            preset.perturb(x, u), loaded.perturb(x, u), atol=1e-5
+        )
     else:
         assert card["sigma"] == metrics["resolved"]["sigma"]
         assert card["metrics"]["certified"]["images"] == 3

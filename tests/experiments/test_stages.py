@@ -115,3 +115,21 @@ def test_a_stage_whose_result_is_no_json_is_not_done(tmp_path):
         run.stage("train", giving(object()))
     assert files_of(tmp_path) == ["run/settings.json"]
     assert run.stage("train", giving(1)) == 1
+
+
+def test_a_folder_that_nothing_was_written_to_is_removed_again(tmp_path):
+    run = Stages(tmp_path / "runs" / "laptop" / "digits", {})
+    assert (tmp_path / "runs" / "laptop" / "digits" / "settings.json").exists()
+    run.release()
+    assert not (tmp_path / "runs").exists()
+    run = Stages(tmp_path / "runs" / "digits", {})
+    run.stage("train", giving(1))
+    run.release()
+    assert files_of(tmp_path) == [
+        "runs/digits/settings.json",
+        "runs/digits/stages/train.json",
+    ]
+    # Of folders that were there before, none is removed.
+    (tmp_path / "mine").mkdir()
+    Stages(tmp_path / "mine", {}).release()
+    assert (tmp_path / "mine").is_dir()

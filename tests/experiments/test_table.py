@@ -1,5 +1,7 @@
 """The table of experiments against the paper's."""
 
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import lps_tf as lps
 from lps_tf import experiments
 from lps_tf.experiments import EXPERIMENTS, changed, classifiers
 from lps_tf.experiments.classifier_table import DEMO
+from lps_tf.experiments.settings import TRAININGS
 
 # The paper's numbers, typed from its tables.
 RTS = ("mnist_stn", "bernoulli", 100, 128, [0, 40, 100], [0, 8e-4, 0])
@@ -60,6 +63,8 @@ PAPER_CLASSIFIERS = {  # training, its radius, sigma
     "cifar10c_classifier/adversarial": ("adversarial", 28, None),
     # Not the paper's, but with its settings.
     "cifar10c_classifier/mixture": ("mixture", 28, None),
+    "cifar10c_classifier/augmix": ("augmix", None, None),
+    "cifar10c_classifier/prime": ("prime", None, None),
     "cifar10c_classifier/smoothing_25": ("smoothing", None, 0.84),
     "cifar10c_classifier/smoothing_50": ("smoothing", None, 1.22),
     "cifar10c_classifier/smoothing_75": ("smoothing", None, 3.19),
@@ -70,8 +75,8 @@ PAPER_CLASSIFIERS = {  # training, its radius, sigma
     "mi_segmentation/smoothing": ("smoothing", None, 6.9),
 }
 STAND_INS = {
-    "mnist_linf": "digits_linf",
-    "mnist_rts": "digits_rts",
+    "mnist_linf": "mnist5k_linf",
+    "mnist_rts": "mnist5k_rts",
     "cifar10_corrupted": "photos",
     "multi_illumination": "scenes",
 }
@@ -84,6 +89,25 @@ FASHION = {
     "fashion_rts_limited/k5",
 }
 
+CORRUPTED = [
+    f"fashion_corrupted_classifier/{training}"
+    for training in (
+        "augmentation",
+        "augmix",
+        "hybrid",
+        "perturbed",
+        "plain",
+        "prime",
+        "smooth_adv",
+    )
+]
+
+RTS_CLASSIFIERS = [
+    (data, f"rts_classifier/{training}")
+    for data in ("mnist", "fashion")
+    for training in sorted(set(TRAININGS) - {"mixture", "augmix", "prime"})
+]
+
 
 def points(schedule):
     return [list(part) for part in schedule]
@@ -93,7 +117,9 @@ def points(schedule):
 
 
 def test_there_is_a_row_for_each_of_the_papers():
-    assert set(EXPERIMENTS) - set(DEMO) - FASHION == {*PAPER_SETS, *PAPER_CLASSIFIERS}
+    ours = set(DEMO) | FASHION | {f"{data}_{name}" for data, name in RTS_CLASSIFIERS}
+    ours |= {"fashion_corrupted", *CORRUPTED}
+    assert set(EXPERIMENTS) - ours == {*PAPER_SETS, *PAPER_CLASSIFIERS}
 
 
 @pytest.mark.parametrize("name", PAPER_SETS)
@@ -125,6 +151,46 @@ def test_fashion_has_the_settings_of_mnist(name):
         (epochs, values), (other, same) = (getattr(s, schedule) for s in (ours, theirs))
         assert values == same
         assert epochs[-1] / ours.epochs == pytest.approx(other[-1] / theirs.epochs)
+
+
+@pytest.mark.parametrize("data, name", RTS_CLASSIFIERS)
+def test_classifiers_of_transformed_images_differ_in_their_training_alone(data, name):
+    row = EXPERIMENTS[f"{data}_{name}"]
+    plain = EXPERIMENTS[f"{data}_rts_classifier/plain"]
+    for scale, source in (("paper", f"{data}_rts"), ("laptop", "mnist5k_rts")):
+        ours, theirs = row.settings(scale), plain.settings(scale)
+        assert ours.training == name.rsplit("/", 1)[1]
+        assert ours.data == (source if data == "mnist" else "fashion_rts")
+        assert ours.perturbation_set == ours.predecessor == f"{data}_rts"
+        same = ("data", "network", "sizes", "optimizer", "batch_size", "seed", "limit")
+        same += ("radii", "attack", "steps", "n0", "alpha")
+        for setting in same:
+            assert getattr(ours, setting) == getattr(theirs, setting)
+        assert ours.radii[:4] == (0.5, 1.0, 1.5, 2.0)
+        assert ours.limit == (2000 if data == "fashion" else None)
+
+
+def test_corrupted_clothes_have_the_settings_of_photographs_at_the_papers_scale():
+    photographs = EXPERIMENTS["cifar10c_from_original"].paper
+    ours = EXPERIMENTS["fashion_corrupted"]
+    assert ours.paper == changed(photographs, data="fashion_corrupted", radius=None)
+    laptop = ours.settings("laptop")
+    assert laptop.options == {"pairing": "from_original", "augment": False}
+    pset = lps.PerturbationSet.from_network(laptop.network, **laptop.sizes)
+    assert pset.generator.neighbours % 2 == 1
+
+
+@pytest.mark.parametrize("name", CORRUPTED)
+def test_classifiers_of_corrupted_clothes_differ_in_their_training_alone(name):
+    for scale in ("paper", "laptop"):
+        ours = EXPERIMENTS[name].settings(scale)
+        theirs = EXPERIMENTS["fashion_corrupted_classifier/plain"].settings(scale)
+        assert ours.training == name.rsplit("/", 1)[1]
+        assert ours.predecessor == "fashion_corrupted"
+        same = ("data", "options", "network", "sizes", "optimizer", "batch_size")
+        same += ("epochs", "learning_rate", "radii", "attack", "steps", "limit")
+        for setting in same:
+            assert getattr(ours, setting) == getattr(theirs, setting)
 
 
 @pytest.mark.parametrize("name", PAPER_CLASSIFIERS)
@@ -193,7 +259,7 @@ def test_a_laptop_does_the_same_on_data_that_need_no_download(name):
 
 @pytest.mark.slow
 def test_every_network_and_size_is_one_that_there_is():
-    image_shapes = {"digits_linf": (28, 28, 1), "digits_rts": (42, 42, 1)}
+    image_shapes = {"mnist5k_linf": (28, 28, 1), "mnist5k_rts": (42, 42, 1)}
     image_shapes |= {"photos": (32, 32, 3), "scenes": (62, 93, 3)}
     for name in PAPER_SETS:
         s = EXPERIMENTS[name].settings("laptop")
@@ -213,7 +279,7 @@ def test_the_list_names_everything():
     for name, experiment in EXPERIMENTS.items():
         assert f"\n{name}: {experiment.about}\n" in f"\n{text}\n"
     assert "paper   mnist_rts(limited=5), mnist_stn, 100 epochs" in text
-    assert "laptop  digits_rts(limited=5), mnist_stn" in text
+    assert "laptop  mnist5k_rts(limited=5), mnist_stn" in text
 
 
 # Settings.
@@ -243,10 +309,10 @@ def test_bad_changes_are_refused(changes, message):
 
 
 def test_unknown_names_and_scales_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"mnist_rts, .*Received: mnist$"):
+    with pytest.raises(ValueError, match=r"'mnist_rts'\? Received: name='mnist'"):
         experiments.run("mnist", "laptop", tmp_path)
     other = {"perturbation_set": "mnist"}
-    with pytest.raises(ValueError, match=r"mi_mip5, .*Received: mnist$"):
+    with pytest.raises(ValueError, match=r"'mi_mip5', .*Received: name='mnist'"):
         experiments.run("mi_segmentation/smoothing", "paper", tmp_path, changes=other)
     with pytest.raises(ValueError, match=r"`scale` must be one of .*scale='full'"):
         experiments.run("mnist_rts", "full", tmp_path)
@@ -296,6 +362,45 @@ def test_the_perturbation_is_the_tables(tiny_set, monkeypatch, name):
         assert paper.steps == 7
     else:
         assert isinstance(paper, lps.LatentAugmentation)
+
+
+@pytest.mark.parametrize("data", ["cifar10c", "fashion_corrupted"])
+@pytest.mark.parametrize("name, kind", [("augmix", lps.AugMix), ("prime", lps.Prime)])
+def test_baselines_are_trained_as_their_papers_say(tiny_set, data, name, kind):
+    for scale in experiments.SCALES:
+        s = EXPERIMENTS[f"{data}_classifier/{name}"].settings(scale)
+        plain = EXPERIMENTS[f"{data}_classifier/plain"].settings(scale)
+        assert s == changed(plain, training=name)
+        augmentation = classifiers.perturbation(s, tiny_set)
+        assert type(augmentation) is kind and augmentation.num_samples == 2
+        objective = classifiers.objective(s)
+        assert isinstance(objective, lps.objectives.JensenShannon)
+        assert objective.weight == 12
+        assert classifiers.objective(plain) is None
+        assert s.data in classifiers.CORRUPTED
+
+
+def test_smooth_adv_takes_one_step_around_a_noise(tiny_set):
+    s = EXPERIMENTS["mnist_rts_classifier/smooth_adv"].settings("laptop")
+    attack = classifiers.perturbation(s, tiny_set)
+    assert isinstance(attack, lps.SmoothedPGD) and attack.perturbation_set is tiny_set
+    assert (attack.sigma, attack.radius) == (1.0, 1.5)
+    assert (attack.steps, attack.relative_step, attack.num_samples) == (1, 1.0, 1)
+
+
+def test_a_hybrid_begins_with_true_perturbations():
+    s = EXPERIMENTS["mnist_rts_classifier/hybrid"].settings("laptop")
+    data = SimpleNamespace(
+        train=tf.data.Dataset.from_tensors((tf.zeros((5, 2)), tf.range(5))),
+        train_perturbed=tf.data.Dataset.from_tensors((tf.ones((5, 2)), -tf.range(5))),
+    )
+    ((x, y),) = classifiers.training_images(s, data)
+    np.testing.assert_array_equal(x[:, 0], [1, 1, 0, 0, 0])
+    np.testing.assert_array_equal(y, [0, -1, 2, 3, 4])
+    assert classifiers.training_images(changed(s, training="perturbed"), data) is (
+        data.train_perturbed
+    )
+    assert classifiers.training_images(changed(s, training="plain"), data) is data.train
 
 
 def test_both_optimizers_are_offered():

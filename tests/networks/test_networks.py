@@ -1,8 +1,9 @@
-"""U-Nets: one set of weights for images of any size."""
+"""What single networks promise: U-Nets any size, mixing generators true pixels."""
 
 import keras
 import numpy as np
 import pytest
+import scipy.ndimage
 import tensorflow as tf
 
 import lps_tf as lps
@@ -13,6 +14,7 @@ from tests.contracts.models import (
     new_set,
     pairs_of,
     pictures,
+    policy,
     slow,
 )
 
@@ -121,3 +123,56 @@ def test_the_segmenter_takes_any_size_and_exports(size, tmp_path):
     lps.export(model, tmp_path / "segmenter")
     loaded = tf.saved_model.load(tmp_path / "segmenter")
     np.testing.assert_allclose(loaded.serve(x), logits, atol=1e-5)
+
+
+RESIDUAL = {"latent_dim": 4, "blocks": 1, "wide": 6, "narrow": 3}
+
+
+@pytest.mark.parametrize("side, channels", [(1, 1), (3, 3), (5, 1)])
+def test_equal_shares_of_the_neighbours_are_a_box_blur(side, channels):
+    pset = lps.PerturbationSet.from_network(
+        "cifar10_residual", **RESIDUAL, neighbours=side
+    )
+    x = pictures(3, (9, 12, channels))
+    u = pset.encode(x, x)
+    last = pset.generator.last.conv.kernel
+    last.assign(tf.zeros_like(last))
+    # All shares alike: those of the neighbours, and the one of what is drawn, 1/2.
+    share = 1 / (side**2 + 1)
+    blurred = scipy.ndimage.uniform_filter(x, (0, side, side, 0), mode="reflect")
+    expected = (1 - share) * blurred + share / 2
+    np.testing.assert_allclose(pset.perturb(x, u), expected, atol=1e-6)
+
+
+def test_a_set_that_mixes_neighbours_reloads_with_them(tmp_path):
+    pset = lps.PerturbationSet.from_network(
+        "cifar10_residual", **RESIDUAL, neighbours=3
+    )
+    x, x_perturbed = pairs_of((9, 12, 3))
+    u = pset.encode(x, x_perturbed)
+    images = pset.perturb(x, u)
+    pset.save(tmp_path / "set.keras")
+    again = keras.models.load_model(tmp_path / "set.keras")
+    assert again.generator.neighbours == 3
+    np.testing.assert_array_equal(again.perturb(x, u), images)
+    # The latent decides the shares.
+    assert np.abs(pset.perturb(x, u + 3) - images).max() > 1e-3
+
+
+def test_neighbours_are_mixed_in_float32_whatever_the_precision():
+    with policy("mixed_bfloat16"):
+        pset = lps.PerturbationSet.from_network(
+            "cifar10_residual", **RESIDUAL, neighbours=1
+        )
+        pset.build((None, 9, 12, 3))
+    # Half precision would tell few shades apart: 1/256 is one of 8 bits.
+    x = pictures(2, (9, 12, 3))
+    _, windows = pset.generator.condition(tf.constant(x))
+    np.testing.assert_array_equal(windows[..., 0, :], x)
+    assert pset.perturb(x, tf.zeros((2, 4))).dtype == tf.float32
+
+
+@pytest.mark.parametrize("neighbours", [2, -1, 1.5])
+def test_neighbours_without_a_middle_are_refused(neighbours):
+    with pytest.raises(ValueError, match=f"`neighbours`.*neighbours={neighbours}"):
+        lps.PerturbationSet.from_network("cifar10_residual", neighbours=neighbours)

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 import lps_tf as lps
 from lps_tf.perturbations import pgd
+from lps_tf.sets import search as searching
 from lps_tf.sets.protocol import Conditioned
 from lps_tf.sets.search import Problem, search
 from tests.perturbations import attack_reference as reference
@@ -97,8 +98,8 @@ def test_the_rule_is_algorithm_1(name):
         value, gradient = (
             np.stack(part).astype(np.float32) for part in zip(*found, strict=True)
         )
-        direction = gradient / np.linalg.norm(gradient, axis=1, keepdims=True)
-        new = attack.rule(state, tf.constant(value), tf.constant(direction), numbers)
+        parts = (value, gradient, np.zeros(12, bool), value)
+        new = attack.rule(state, searching.Look(*map(tf.constant, parts)), numbers)
         state = {**state, **new, "step": state["step"] + 1}
 
     class Look:

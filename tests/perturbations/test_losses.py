@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy.spatial.distance import jensenshannon
 
 from lps_tf.perturbations import losses
 from lps_tf.perturbations.losses import all_wrong
@@ -125,3 +126,41 @@ def test_an_example_counts_whole():
     pixel = all_wrong(tf.constant(logits[:, 0, 0]), tf.constant(y[:, 0, 0]))
     np.testing.assert_array_equal(pixel, wrong[:, 0, 0])
     assert not all_wrong(tf.constant(logits), tf.nn.softmax(-logits)).numpy().any()
+
+
+def targeted_ratio(logits, y, target):
+    """The formula of the paper: -(z_y - z_t) / (z_1 - (z_3 + z_4) / 2)."""
+    ordered = np.sort(logits)[::-1]
+    spread = ordered[0] - ordered[2:4].mean() if len(logits) > 2 else 1
+    return (logits[target] - logits[y]) / spread
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 4, 10])
+def test_the_targeted_ratio_is_the_formula_of_the_paper(num_classes):
+    logits, y = logits_and_labels(num_classes)
+    order = losses.likeliest_others(tf.constant(logits), tf.constant(y), 9).numpy()
+    for row, label, others in zip(logits, y, order, strict=True):
+        expected = [k for k in np.argsort(-row) if k != label]
+        np.testing.assert_array_equal(others, expected[:9])
+    for target in order.T:
+        found = losses.targeted_difference_of_logits_ratio(
+            tf.constant(logits), tf.constant(y), tf.constant(target)
+        )
+        rows = zip(logits, y, target, strict=True)
+        expected = [targeted_ratio(*row) for row in rows]
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_losses_of_pixels_are_those_of_their_papers():
+    logits, y = logits_and_labels(4, (5, 4, 3))
+    entropy = losses.cross_entropy(tf.constant(logits), tf.constant(y))
+    correct = logits.argmax(-1) == y
+    p = tf.nn.softmax(logits).numpy().astype(np.float64)
+    divergence = jensenshannon(p, np.eye(4)[y], axis=-1) ** 2
+    np.testing.assert_allclose(losses.jensen_shannon(entropy), divergence, atol=1e-6)
+    masked = losses.masked_cross_entropy(entropy, correct)
+    np.testing.assert_allclose(masked, entropy * correct)
+    balanced = losses.balanced_cross_entropy(entropy, correct, 0.2)
+    np.testing.assert_allclose(
+        balanced, np.where(correct, 0.8, 0.2) * entropy, rtol=1e-6
+    )

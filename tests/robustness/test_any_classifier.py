@@ -155,3 +155,16 @@ def test_what_comes_too_early_says_what_to_call_first(tmp_path):
             use()
     with pytest.raises(ValueError, match=r"Call `build\(\(None, height"):
         lps.RobustClassifier(Subclassed()).load_weights(tmp_path / "x.weights.h5")
+
+
+@pytest.mark.parametrize("wrong", ["model.keras", None, Subclassed])
+def test_what_is_no_model_is_named(wrong):
+    uses = {
+        "trained": lambda: lps.RobustClassifier(wrong),
+        "attacked": lambda: attack(seed=1).run(wrong, X, Y),
+        "smoothed": lambda: lps.SmoothedClassifier(wrong, PixelBall(), 0.5),
+    }
+    for use in uses.values():
+        with pytest.raises(ValueError, match="`classifier` must be a Keras model") as e:
+            use()
+        assert f"Received: classifier={wrong!r}" in str(e.value)

@@ -1,59 +1,24 @@
-import itertools
 import json
 
-import keras
 import numpy as np
 import pytest
 import scipy.stats
-import tensorflow as tf
 from sklearn.metrics import jaccard_score
 
 import lps_tf as lps
-from lps_tf.datasets.base import PairData
-from lps_tf.robustness import evaluate_robustness
 from lps_tf.robustness.report import wilson_interval
 from lps_tf.robustness.scores import mean_iou
-from lps_tf.sets.protocol import Conditioned
-
-CLASSES = 3
-
-
-@keras.saving.register_keras_serializable("tests")
-class Pixels(keras.layers.Layer):
-    """Answers what the image itself says: its channels are the classes' logits.
-
-    Of images of one pixel it is a classifier, of others a segmenter.
-    """
-
-    def __init__(self, segments=False, scale=10.0):
-        super().__init__()
-        self.segments = segments
-        self.scale = self.add_weight(shape=(), initializer="ones")
-        self.scale.assign(scale)
-
-    def call(self, x, training=False):
-        return self.scale * (x if self.segments else x[:, 0, 0])
-
-
-def data_of(x, y, groups=None, batch=2, **kwargs):
-    """Test data of arrays: images, labels and, by name, groups (n, draws, h, w, c)."""
-    pairs = ("train_pairs", "val_pairs", "test_pairs")
-    none = dict.fromkeys((*pairs, "train", "val", "train_perturbed", "test_groups"))
-    dataset = tf.data.Dataset.from_tensor_slices
-    groups = {k: dataset((v, y)).batch(batch) for k, v in (groups or {}).items()}
-    test = dataset((x, y)).batch(batch)
-    none |= {"name": "made by hand", "image_shape": x.shape[1:], "num_classes": CLASSES}
-    return PairData(**{**none, "test": test, **groups, **kwargs})
-
-
-def says(*answers):
-    """Images of one pixel, each of which is a list of logits / 10."""
-    return np.array(answers, np.float32).reshape(len(answers), 1, 1, CLASSES)
-
-
-def evaluate(*args, **kwargs):
-    return evaluate_robustness(*args, verbose=False, **kwargs)
-
+from tests.robustness.by_hand import (
+    CLASSES,
+    Pixels,
+    Remembers,
+    Shifts,
+    data_of,
+    eleven_images,
+    evaluate,
+    label_maps,
+    says,
+)
 
 # Three versions of four images of class 0. The last version is right everywhere: to
 # look only at it, as the original does in effect, would give 100%.
@@ -67,6 +32,16 @@ GROUPS = np.stack(
     1,
 )
 LABELS = np.zeros(4, np.int64)
+
+
+@pytest.fixture
+def longer():
+    return eleven_images()
+
+
+@pytest.fixture(scope="module")
+def maps():
+    return label_maps()
 
 
 def test_accuracies_of_groups_are_those_worked_out_by_hand():
@@ -94,6 +69,18 @@ def test_accuracies_of_groups_are_those_worked_out_by_hand():
     assert {row.mean_iou for row in report.rows.values()} == {None}
 
 
+def test_a_grid_counts_in_the_mean_and_at_its_worst_point_alone():
+    data = data_of(GROUPS[:, 0], LABELS, {"test_groups": GROUPS, "grid_groups": GROUPS})
+    report = evaluate(Pixels(), data)
+    for which in ("mean", "worst"):
+        assert report.rows[f"grid/{which}"] == report.rows[f"perturbed/{which}"]
+    assert [name for name in report.rows if "grid" in name] == [
+        "grid/mean",
+        "grid/worst",
+    ]
+    np.testing.assert_array_equal(report.correct["grid/worst"], [1, 0, 1, 0])
+
+
 def test_worst_loss_of_a_group_is_the_largest_of_each_image():
     # Defect 5: the original overwrites the running maximum for every image.
     data = data_of(GROUPS[:, 0], LABELS, {"test_groups": GROUPS})
@@ -118,13 +105,42 @@ def test_a_wrong_version_counts_though_a_right_one_has_a_larger_loss():
     assert rows["perturbed/worst"].accuracy == 0
 
 
-@pytest.fixture(scope="module")
-def maps():
-    """Groups of label maps with an answer each: (n, draws, h, w, c) and (n, h, w)."""
+def expected_error(probabilities, y):
+    """The expected calibration error, bin by bin and prediction by prediction."""
+    confidence, answers = probabilities.max(-1).ravel(), probabilities.argmax(-1)
+    right, total = (answers == y).ravel(), 0
+    for k in range(15):
+        inside = (confidence > k / 15) & (confidence <= (k + 1) / 15)
+        if inside.any():
+            gap = abs(confidence[inside].mean() - right[inside].mean())
+            total += gap * inside.mean()
+    return total
+
+
+def test_the_calibration_error_is_that_of_its_definition():
     random = np.random.RandomState(0)
-    y = random.choice(3, size=(5, 4, 6), p=[0.7, 0.2, 0.1])
-    logits = 0.4 * random.rand(5, 3, 4, 6, 3) + 0.3 * np.eye(3)[y][:, None]
-    return logits.astype(np.float32), y
+    groups = 0.3 * random.rand(60, 3, 1, 1, CLASSES).astype(np.float32)
+    y = random.randint(0, CLASSES, 60)
+    data = data_of(groups[:, 0], y, {"test_groups": groups}, batch=7)
+    rows = evaluate(Pixels(), data).rows
+    probabilities = scipy.special.softmax(10 * groups[:, :, 0, 0].astype(float), -1)
+    for name, part in {
+        "clean": probabilities[:, 0],
+        "perturbed/draw 2": probabilities[:, 1],
+        "perturbed/mean": probabilities,
+    }.items():
+        labels = y if part.ndim == 2 else np.repeat(y[:, None], 3, 1)
+        expected = expected_error(part, labels)
+        assert rows[name].calibration_error == pytest.approx(expected, rel=1e-5)
+    # Of the worst of several predictions only the accuracy is known.
+    assert rows["perturbed/worst"].calibration_error is None
+    # Always as sure as right has no error, always sure and mostly wrong has much.
+    even = np.zeros((60, 1, 1, CLASSES), np.float32)
+    y = np.repeat([0, 1, 2], 20)
+    assert evaluate(Pixels(), data_of(even, y)).rows["clean"].calibration_error < 1e-6
+    sure = evaluate(Pixels(), data_of(says(*[RIGHT] * 60), y)).rows["clean"]
+    assert sure.calibration_error == pytest.approx(2 / 3, abs=1e-3)
+    assert "0.667" in str(evaluate(Pixels(), data_of(says(*[RIGHT] * 60), y)))
 
 
 def test_iou_is_that_of_scikit_learn_over_the_whole_data_set(maps):
@@ -142,6 +158,9 @@ def test_iou_is_that_of_scikit_learn_over_the_whole_data_set(maps):
         assert rows[f"perturbed/draw {i + 1}"].mean_iou == pytest.approx(expected[i])
     assert rows["perturbed/mean"].mean_iou == pytest.approx(np.mean(expected))
     assert rows["clean"].accuracy == pytest.approx((answers[:, 0] == y).mean())
+    probabilities = scipy.special.softmax(10 * group[:, 0].astype(float), -1)
+    expected_of_pixels = expected_error(probabilities, y)
+    assert rows["clean"].calibration_error == pytest.approx(expected_of_pixels, 1e-5)
     bitwise = (y & answers[:, 0]).sum() / (y | answers[:, 0]).sum()
     per_batch = [
         jaccard_score(
@@ -193,20 +212,6 @@ def test_accuracy_under_attack_is_that_of_the_attack(
     assert list(one.rows) == ["clean", "attack/2"]
 
 
-class Shifts:
-    """A set whose latents are added to the channels of every pixel."""
-
-    def condition(self, x):
-        zeros = tf.zeros((tf.shape(x)[0], CLASSES))
-        return Conditioned(zeros, zeros + 1, x)
-
-    def decode(self, conditioned, u):
-        return tf.clip_by_value(conditioned.features + u[:, None, None], 0, 1)
-
-    def digest(self):
-        return "shifts"
-
-
 def test_segmenters_are_scored_at_the_worst_of_what_the_attack_found():
     x = np.zeros((3, 1, 4, CLASSES), np.float32)
     x[0, 0, :, 0] = 0.5, 0.5, 0.7, 0.9
@@ -227,7 +232,8 @@ def test_segmenters_are_scored_at_the_worst_of_what_the_attack_found():
         def stream(self, classifier, batches, radii, ignore_class=None):
             for index, *_ in batches:
                 at = u[:, index]
-                yield index, lps.AttackResult(at[..., 0], at[..., 0] > 9, at)
+                by = np.full(at.shape[:2], "fake")
+                yield index, lps.AttackResult(at[..., 0], at[..., 0] > 9, at, by)
 
     data = data_of(x, y)
     rows = evaluate(Pixels(segments=True), data, Finds(), [0.5, 1.0]).rows
@@ -239,137 +245,6 @@ def test_segmenters_are_scored_at_the_worst_of_what_the_attack_found():
     for name, answer in zip(("attack/0.5", "attack/1"), answers, strict=True):
         expected = jaccard_score(y.ravel(), answer, average="macro")
         assert rows[name].mean_iou == pytest.approx(expected)
-
-
-# An evaluation that stops half-way and is called again.
-
-
-class Remembers:
-    """Stands in for an attack; remembers what it is given, and may break off.
-
-    As real ones do, it reads ahead: three batches are taken in before the first one's
-    result comes out.
-    """
-
-    perturbation_set = Shifts()
-
-    def __init__(self, radius=1.0, breaks_at=None):
-        self.radius = radius
-        self._breaks_at, self._seen = [breaks_at], []
-
-    def stream(self, classifier, batches, radii, ignore_class=None):
-        ready = iter(batches)
-        waiting = list(itertools.islice(ready, 3))
-        while waiting:
-            index, x, _ = waiting.pop(0)
-            if self._breaks_at[0] in index:
-                raise KeyboardInterrupt
-            self._seen.extend(index)
-            waiting += itertools.islice(ready, 1)
-            loss = np.outer(radii, index + np.mean(x, (1, 2, 3))).astype(np.float32)
-            u = np.zeros((*loss.shape, CLASSES), np.float32)
-            yield index, lps.AttackResult(loss, loss > 4, u)
-
-    @property
-    def seen(self):
-        return [int(i) for i in self._seen]
-
-
-@pytest.fixture
-def longer():
-    random = np.random.RandomState(0)
-    x = random.rand(11, 1, 1, 3).astype(np.float32)
-    groups = {"test_groups": random.rand(11, 2, 1, 1, 3).astype(np.float32)}
-    return x, np.arange(11) % 3, groups
-
-
-def same(one, other):
-    assert one.to_json() == other.to_json()
-    for name, right in one.correct.items():
-        np.testing.assert_array_equal(right, other.correct[name])
-
-
-def test_work_goes_on_where_it_stopped(longer, tmp_path):
-    data = data_of(*longer)
-    whole = evaluate(Pixels(), data, Remembers(), [0.5, 1])
-    attack = Remembers(breaks_at=6)
-    with pytest.raises(KeyboardInterrupt):
-        evaluate(Pixels(), data, attack, [0.5, 1], directory=tmp_path)
-    assert attack.seen == list(range(6))
-    again = Remembers()
-    report = evaluate(Pixels(), data, again, [0.5, 1], directory=tmp_path)
-    assert again.seen == list(range(6, 11))
-    same(report, whole)
-    # And once more, all from the folder.
-    third = Remembers()
-    same(evaluate(Pixels(), data, third, [0.5, 1], directory=tmp_path), whole)
-    assert third.seen == []
-    # What is lost from the middle, or damaged, is made again, in its place.
-    (tmp_path / "attack-00002.npz").unlink()
-    damaged = tmp_path / "perturbed-00001.npz"
-    damaged.write_bytes(damaged.read_bytes()[:200])
-    fourth = Remembers()
-    same(evaluate(Pixels(), data, fourth, [0.5, 1], directory=tmp_path), whole)
-    assert fourth.seen == [4, 5]
-
-
-def test_finished_batches_are_not_scored_again(longer, tmp_path):
-    class Counts(Pixels):
-        calls = 0
-
-        def call(self, x, training=False):
-            tf.py_function(self.count, [], [])
-            return super().call(x)
-
-        def count(self):
-            type(self).calls += 1
-
-    data = data_of(*longer)
-    first = evaluate(Counts(), data, directory=tmp_path)
-    assert Counts.calls == 6 * (1 + 2)  # six batches, alone and in two versions
-    same(evaluate(Counts(), data, directory=tmp_path), first)
-    assert Counts.calls == 6 * (1 + 2)
-
-
-def test_segmenters_go_on_too(maps, tmp_path):
-    group, y = maps
-    data = data_of(group[:, 0], y, {"test_groups": group})
-    whole = evaluate(Pixels(segments=True), data)
-    evaluate(Pixels(segments=True), data, directory=tmp_path)
-    (tmp_path / "perturbed-00000.npz").unlink()
-    same(evaluate(Pixels(segments=True), data, directory=tmp_path), whole)
-
-
-def test_results_of_other_settings_are_refused(longer, tmp_path):
-    x, y, groups = longer
-    data = data_of(x, y, groups)
-
-    def run(classifier=None, data=data, attack=None, radii=(0.5,), **kwargs):
-        attack = attack or Remembers()
-        classifier = classifier or Pixels()
-        return evaluate(classifier, data, attack, radii, directory=tmp_path, **kwargs)
-
-    run()
-    with pytest.raises(ValueError, match="other settings: classifier is"):
-        run(classifier=Pixels(scale=10.001))
-    with pytest.raises(ValueError, match=r"attack.radius is 1.0 there, 2.0 here"):
-        run(attack=Remembers(radius=2.0))
-    with pytest.raises(ValueError, match=r"list of radii is \[0.5\] there"):
-        run(radii=(0.5, 0.6))
-    with pytest.raises(ValueError, match="limit is None there, 4 here"):
-        run(limit=4)
-    with pytest.raises(ValueError, match=r"list of radii is .* None here"):
-        evaluate(Pixels(), data, directory=tmp_path)
-    with pytest.raises(ValueError, match=r"data set is .*other"):
-        run(data=data_of(x, y, groups, name="other"))
-    for other in (
-        data_of(x, y, groups, batch=3),
-        data_of(x[::-1], y, groups),
-        data_of(x, (y + 1) % 3, groups),
-    ):
-        with pytest.raises(ValueError, match="holds results of other images"):
-            run(data=other)
-    run()  # and all of it is still there
 
 
 def test_limit_takes_the_first_images_of_each_data_set(longer):
@@ -402,11 +277,18 @@ def test_report_prints_writes_and_plots(maps, tmp_path):
     report = evaluate(Pixels(segments=True), data)
     text = str(report)
     assert "Robustness on drawn (stand-in)" in text
+    clean = report.rows["clean"].accuracy
+    assert f"Of 5 images, {clean:.1%} of pixels are classified correctly" in text
     line = next(
         line for line in text.splitlines() if line.startswith("perturbed/worst")
     )
-    row = report.rows["perturbed/worst"]
+    name, row = "perturbed/worst", report.rows["perturbed/worst"]
     assert f"{100 * row.accuracy:.2f}%" in line and f"{row.mean_iou:.3f}" in line
+    table = report._repr_html_()  # the same figures, in a notebook's table
+    shown = [name, f"{100 * row.accuracy:.2f}%", f"{row.mean_iou:.3f}", str(row.n)]
+    found = next(r for r in table.split("<tr>") if name in r)
+    assert all(f">{cell}<" in found for cell in shown) and found.count("<td") == 7
+    assert table.split("</tr>")[0].count("<th") == 7
     content = json.loads(report.to_json(tmp_path / "report.json"))
     assert content == json.loads((tmp_path / "report.json").read_text())
     assert content["rows"]["clean"]["n"] == 5

@@ -91,6 +91,7 @@ RISES = "PGD raises the loss"
 TRUE = "what is found is in the ball and as bad as reported"
 FAR = "accuracy falls far in a huge ball"
 FALLS = "accuracy falls with the radius"
+UNMASKED = "Square finds nothing that APGD does not"
 ORDERS = {
     "PGD is at least as strong as random search": ("PGD", "random"),
     "APGD is at least as strong as PGD": ("APGD", "PGD"),
@@ -106,7 +107,7 @@ def test_a_healthy_classifier_passes(pset, case):
     report = run(pset, x, y, classifier.become())
     assert report.passed and report.failed == []
     assert {check.name for check in report.checks} == {
-        *(GRADIENTS, RISES, TRUE, FAR, FALLS),
+        *(GRADIENTS, RISES, TRUE, FAR, FALLS, UNMASKED),
         *ORDERS,
     }
     # The accuracies are those of the attacks themselves.
@@ -115,7 +116,7 @@ def test_a_healthy_classifier_passes(pset, case):
         result = attack.run(classifier, x, y, [radius])
         assert accuracy == pytest.approx(1 - result.success.mean())
     assert report.accuracy["PGD"][1] < report.accuracy["random search"][1] - 0.3
-    assert f"10 of 10 checks passed\npassed  {FALLS}: " in str(report)
+    assert f"11 of 11 checks passed\npassed  {FALLS}: " in str(report)
 
 
 @pytest.mark.slow
@@ -125,6 +126,7 @@ def test_a_stopped_gradient_is_found(pset, case):
     assert {GRADIENTS, RISES} <= set(report.failed)
     # Worth an alarm: what follows gradients finds less than what does not.
     assert "PGD is at least as strong as random search" in report.failed
+    assert UNMASKED in report.failed
     figures = {check.name: check.figures for check in report.checks}
     assert figures[GRADIENTS]["share of zeros"] == 1
     text = str(report)
@@ -181,7 +183,9 @@ def fake_attacks(monkeypatch, wrong, misclassified):
                 count = misclassified.get((which, radii[0]), misclassified[which])
                 success = (np.arange(len(x)) < count) | wrong
                 u = np.zeros((1, len(x), DIM), np.float32)
-                return lps.AttackResult(np.ones((1, len(x))), success[None], u)
+                found_by = np.full((1, len(x)), which)
+                loss = np.ones((1, len(x)))
+                return lps.AttackResult(loss, success[None], u, found_by)
 
             return type("Fake", (), {"run": staticmethod(go)})
 
@@ -191,6 +195,7 @@ def fake_attacks(monkeypatch, wrong, misclassified):
         ("random", "RandomSearch"),
         ("PGD", "LatentPGD"),
         ("APGD", "LatentAPGD"),
+        ("Square", "LatentSquare"),
     ):
         monkeypatch.setattr(lps.robustness.sanity, cls, fake(name))
 
@@ -203,7 +208,8 @@ def faked(pset, case, monkeypatch):
     names = {name for pair in ORDERS.values() for name in pair}
 
     def failed(misclassified):
-        fake_attacks(monkeypatch, wrong, {**dict.fromkeys(names, 40), **misclassified})
+        counts = {**dict.fromkeys(names, 40), "Square": 30, **misclassified}
+        fake_attacks(monkeypatch, wrong, counts)
         return {*run(pset, x, y, classifier).failed} - {GRADIENTS, RISES, TRUE}
 
     return failed
@@ -229,8 +235,16 @@ def test_accuracy_that_rises_with_the_radius_is_noticed(faked):
     assert FALLS not in faked({("APGD", 1.0): 44})
 
 
+def test_images_that_only_square_finds_are_noticed(faked):
+    assert UNMASKED not in faked({"Square": 41})
+    assert UNMASKED in faked({("Square", 1.0): 43})
+    # What either of the two searches by gradients finds, they did not miss.
+    assert UNMASKED not in faked({"Square": 60, "APGD longer": 60})
+
+
 def test_images_that_nothing_reaches_are_noticed(faked):
-    few = dict.fromkeys({name for pair in ORDERS.values() for name in pair}, 10)
+    names = {name for pair in ORDERS.values() for name in pair}
+    few = dict.fromkeys({*names, "Square"}, 10)
     assert faked(few) == {FAR}
     assert not faked({**few, ("APGD", 30.0): 60})
 

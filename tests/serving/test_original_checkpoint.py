@@ -117,7 +117,8 @@ def test_the_command_names_bad_input(tmp_path, capsys):
     for network, sizes, message in (
         ("vgg", [], "`network` must be one of"),
         ("cifar10_residual", [], "of another shape"),
-        ("cifar10_residual", ["--size", "depth=3"], "--size: .*'depth'"),
+        ("cifar10_residual", ["--size", "depth=3"], "sizes .* Received: depth=3"),
+        ("classifier_wide_resnet", ["--size", "deep=3"], "Did you mean 'depth'"),
     ):
         assert main([*command, "--network", network, *sizes]) == 2
         assert re.search(message, capsys.readouterr().err)

@@ -22,6 +22,15 @@ def pair_batches(images, copies=4, batch_size=6):
     return data.batch(batch_size, drop_remainder=True)
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_images_and_latents_of_other_numbers_are_refused(tiny_set, images, compiled):
+    perturb = tf.function(tiny_set.perturb) if compiled else tiny_set.perturb
+    for x, u in ((images[:1], np.zeros((3, 4))), (images[:3], np.zeros((2, 4)))):
+        message = f"same batch.*Received: {len(x)} images and {len(u)} latents"
+        with pytest.raises(ValueError, match=message):
+            perturb(tf.constant(x), tf.constant(u, tf.float32))
+
+
 def test_kl_equals_the_formula(tiny_set, images):
     x, x_perturbed = images, np.roll(images, 1, 2)
     prior, posterior = tiny_set.prior(x), tiny_set.posterior(x, x_perturbed)

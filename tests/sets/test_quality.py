@@ -5,6 +5,8 @@ import pytest
 import tensorflow as tf
 
 import lps_tf as lps
+from lps_tf._internal import xla
+from lps_tf.sets import quality
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +69,20 @@ def test_the_seed_decides_everything(tiny_set, pairs):
     }
 
 
+def test_a_smaller_last_batch_compiles_nothing_and_counts_once(tiny_set, pairs):
+    whole = lps.quality.evaluate(tiny_set, pairs, steps=2, verbose=False)
+    measure = xla.graph_of(quality._measure, tiny_set)
+    traces = measure.experimental_get_tracing_count()
+    seven = pairs.unbatch().take(7).batch(4)
+    found = lps.quality.evaluate(tiny_set, seven, steps=2, verbose=False)
+    assert measure.experimental_get_tracing_count() == traces
+    assert found.pairs == len(found.norms) == 7
+    for name in ("pair_mse", "encoder_ae", "pgd_ae"):  # not random
+        expected = whole.errors[name][:7]
+        np.testing.assert_allclose(found.errors[name], expected, rtol=1e-5)
+        assert getattr(found, name) == pytest.approx(expected.mean(), rel=1e-5)
+
+
 @pytest.mark.slow
 def test_descent_is_near_a_brute_force_search(tiny_set, pairs, report):
     x, x_perturbed = next(iter(pairs))
@@ -93,7 +109,9 @@ def test_report_prints_writes_and_plots(report, tmp_path):
     assert set(figures) == {"pairs", "samples", "interpolation", "norms"}
     for name in figures:
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    assert "PGD approximation error" in report._repr_html_()
+    table = report._repr_html_()
+    assert table.count("<tr>") == 1 + len(str(report).splitlines())
+    assert f">{report.pgd_ae:.5g}</td>" in table and "PGD approximation error" in table
 
 
 def test_a_report_is_loaded_without_its_set(report, tmp_path):

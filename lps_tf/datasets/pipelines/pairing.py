@@ -84,6 +84,47 @@ def any_version(groups: tf.data.Dataset, seed: int = 0) -> tf.data.Dataset:
     return tf.data.Dataset.zip(groups, keys(seed)).map(choose, tf.data.AUTOTUNE)
 
 
+def mixed(
+    first: tf.data.Dataset, second: tf.data.Dataset, share: float = 0.5
+) -> tf.data.Dataset:
+    """Batches that begin with images of one data set and end with those of another.
+
+    With `RobustClassifier(..., clean_fraction=share)` the first ones stay as they are,
+    such as true perturbations, and the others are attacked:
+    `mixed(data.train_perturbed, data.train)`.
+
+    Args:
+        first: Batches (x, y) of labelled images.
+        second: Batches of the same form and size.
+        share: Part of each batch that is of `first`, rounded down to whole images.
+
+    Returns:
+        As many batches as the shorter one has.
+
+    Raises:
+        ValueError: If the share is not between 0 and 1, or the batches are not alike.
+    """
+    if not 0 < share < 1:
+        raise ValueError(
+            f"`share` must be more than 0 and less than 1. Received: share={share}"
+        )
+    if first.element_spec != second.element_spec:
+        raise ValueError(
+            "`first` and `second` must have batches of the same shapes and types. "
+            f"Received: {first.element_spec} and {second.element_spec}"
+        )
+
+    def join(one: tuple, other: tuple) -> tuple:
+        size = tf.cast(tf.shape(one[0])[0], tf.float32)
+        count = tf.cast(share * size, tf.int32)
+        return tuple(
+            tf.ensure_shape(tf.concat([a[:count], b[count:]], 0), a.shape)
+            for a, b in zip(one, other, strict=True)
+        )
+
+    return tf.data.Dataset.zip(first, second).map(join, tf.data.AUTOTUNE)
+
+
 def _pairs(groups: tf.data.Dataset, seed: int, choose: Choose) -> tf.data.Dataset:
     def pair(group: tuple, key: tf.Tensor) -> tuple:
         x, versions, _ = group

@@ -3,9 +3,14 @@
 XLA's own convolution takes up to twice as long as it needs to there. What is here gains
 at least a tenth of a whole training step or attack, for these numbers of channels:
 
-* up to 16 outputs of twice as many inputs: each row of the kernel, then added;
+* up to 16 outputs of twice as many inputs: each row of the kernel, then added, and the
+  kernel's gradient from the other side;
 * 64 and more of both, 3x3: Winograd's, with a quarter of the multiplications;
 * one to five, without padding: tiles of 6x6 outputs.
+
+The choice does not depend on the processor: the first gains with AVX-512 and with AVX2
+alone; Winograd's gains most with AVX2, and of 64 channels with AVX-512 it is about as
+fast as XLA's own. `make bench` compares them where it runs (`bench_layers.py`).
 
 Results differ from the library's by rounding: by 1e-6 of the largest, Winograd's by
 1e-5.
@@ -53,15 +58,37 @@ def same(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     @tf.custom_gradient
     def convolve(x: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable]:
         def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            dx = back(dy, _turned(kernel))
+            if forth is _by_rows:
+                return dx, _kernel_gradient(x, dy, kernel.shape)
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(kernel)
                 y = forth(x, kernel)
-            turned = tf.transpose(kernel[::-1, ::-1], (0, 1, 3, 2))
-            return back(dy, turned), tape.gradient(y, kernel, dy)
+            return dx, tape.gradient(y, kernel, dy)
 
         return forth(x, kernel), gradient
 
     return convolve(x, kernel)
+
+
+def _turned(kernel: tf.Tensor) -> tf.Tensor:
+    return tf.transpose(kernel[::-1, ::-1], (0, 1, 3, 2))
+
+
+def _kernel_gradient(x: tf.Tensor, dy: tf.Tensor, shape: tf.TensorShape) -> tf.Tensor:
+    # That of the convolution from dy to x, turned around: XLA vectorises over the
+    # channels of the second map, which has more of them.
+    side, _, channels, filters = shape
+    sizes = (side, side, filters, channels)
+    return _turned(
+        tf.raw_ops.Conv2DBackpropFilter(
+            input=dy,
+            filter_sizes=sizes,
+            out_backprop=x,
+            strides=[1] * 4,
+            padding="SAME",
+        )
+    )
 
 
 def _best(side: int, channels: int, filters: int) -> Convolution:
