@@ -2,6 +2,7 @@
 
 from lps_tf.datasets.base import PairData
 from lps_tf.datasets.cifar10 import cifar10_corrupted, cifar10_published
+from lps_tf.datasets.corrupted_folder import corrupted_folder
 from lps_tf.datasets.fashion import fashion_corrupted, fashion_linf, fashion_rts
 from lps_tf.datasets.folders import paired_folders
 from lps_tf.datasets.mnist import mnist_linf, mnist_rts
@@ -15,6 +16,7 @@ __all__ = [
     "PairData",
     "cifar10_corrupted",
     "cifar10_published",
+    "corrupted_folder",
     "fashion_corrupted",
     "fashion_linf",
     "fashion_rts",

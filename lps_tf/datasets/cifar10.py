@@ -8,6 +8,7 @@ from lps_tf.corruptions import CORRUPTIONS
 from lps_tf.datasets.base import PairData
 from lps_tf.datasets.builders import prepared
 from lps_tf.datasets.photographs import corrupted_data, decode
+from lps_tf.datasets.pipelines.pairing import crop_and_flip
 
 
 def cifar10_corrupted(
@@ -47,7 +48,12 @@ def cifar10_corrupted(
         for name in ("paper", "unseen")
     }
     return corrupted_data(
-        "CIFAR-10, corrupted", builders, pairing, batch_size, augment, seed
+        "CIFAR-10, corrupted",
+        builders,
+        pairing,
+        batch_size,
+        crop_and_flip(4) if augment else None,
+        seed,
     )
 
 

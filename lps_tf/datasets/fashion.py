@@ -7,6 +7,7 @@ from lps_tf.datasets import transformations
 from lps_tf.datasets.base import PairData
 from lps_tf.datasets.builders import grey
 from lps_tf.datasets.photographs import corrupted_data
+from lps_tf.datasets.pipelines.pairing import crop_and_flip
 
 SOURCE = "Fashion-MNIST"
 _STAND_IN = "mnist5k_rts or mnist5k_linf"
@@ -105,7 +106,12 @@ def fashion_corrupted(
     if not all(builder.data_path.exists() for builder in builders.values()):
         _arrays(data_dir, download)  # the builder's own error would be TFDS's
     return corrupted_data(
-        f"{SOURCE}, corrupted", builders, pairing, batch_size, augment, seed
+        f"{SOURCE}, corrupted",
+        builders,
+        pairing,
+        batch_size,
+        crop_and_flip(4) if augment else None,
+        seed,
     )
 
 

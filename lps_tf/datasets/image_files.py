@@ -71,6 +71,40 @@ def _is_turned(image: Image.Image) -> bool:
     return image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
 
 
+def read(path: str | bytes, size: tuple[int, int], channels: int) -> np.ndarray:
+    """Reads an image, upright and in 8 bits.
+
+    Args:
+        path: Path of the file.
+        size: (height, width) to which it is resized.
+        channels: 1 for grey images, 3 for RGB.
+
+    Returns:
+        Bytes (height, width, channels).
+
+    Raises:
+        ValueError: If the file cannot be decoded, with its name.
+    """
+    height, width = size
+    path = os.fsdecode(path)
+    try:
+        with Image.open(path) as image:
+            # A large JPEG comes at a half, a quarter or an eighth of its size, as
+            # long as that is twice what is wanted, turned or not.
+            least = 2 * max(height, width)
+            image.draft(MODES[channels], (least, least))
+            image = ImageOps.exif_transpose(image)
+            image = _in_8_bits(image).convert(MODES[channels])
+            if image.size != (width, height):
+                image = image.resize((width, height), Image.Resampling.BILINEAR)
+            return np.asarray(image).reshape(height, width, channels)
+    except Exception as error:
+        raise ValueError(
+            f"{checks.MARK} {path} cannot be decoded; replace or remove it. "
+            f"Pillow says: {error}"
+        ) from None
+
+
 def decoder(size: tuple[int, int], channels: int) -> Callable[[tf.Tensor], tf.Tensor]:
     """Makes a function from the path of an image to its pixels.
 
@@ -81,32 +115,14 @@ def decoder(size: tuple[int, int], channels: int) -> Callable[[tf.Tensor], tf.Te
     Returns:
         A function for tf.data; it returns floats (height, width, channels) in [0, 1].
     """
-    height, width = size
-
-    def read(encoded: bytes) -> np.ndarray:
-        path = os.fsdecode(encoded)
-        try:
-            with Image.open(path) as image:
-                # A large JPEG comes at a half, a quarter or an eighth of its size, as
-                # long as that is twice what is wanted, turned or not.
-                least = 2 * max(height, width)
-                image.draft(MODES[channels], (least, least))
-                image = ImageOps.exif_transpose(image)
-                image = _in_8_bits(image).convert(MODES[channels])
-                if image.size != (width, height):
-                    image = image.resize((width, height), Image.Resampling.BILINEAR)
-                return np.asarray(image).reshape(height, width, channels)
-        except Exception as error:
-            raise ValueError(
-                f"{checks.MARK} {path} cannot be decoded; replace or remove it. "
-                f"Pillow says: {error}"
-            ) from None
 
     def decode(path: tf.Tensor) -> tf.Tensor:
         # With Pillow, because TensorFlow's own decoders do not say which file is
         # damaged and refuse most formats.
-        image = tf.numpy_function(read, [path], tf.uint8, stateful=False)
-        image = tf.ensure_shape(image, (height, width, channels))
+        image = tf.numpy_function(
+            lambda path: read(path, size, channels), [path], tf.uint8, stateful=False
+        )
+        image = tf.ensure_shape(image, (*size, channels))
         return tf.cast(image, tf.float32) / 255
 
     return decode

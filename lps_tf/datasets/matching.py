@@ -102,6 +102,18 @@ def matched(
     return matches, found
 
 
+def single(folder: Path) -> list[Match]:
+    """Finds the images of one folder, without versions; warns of all other files."""
+    images, others = _images(folder)
+    if others:
+        warnings.warn(
+            f"Some files are left out, which are no images ({len(others)}): "
+            f"{few(others)}",
+            stacklevel=3,
+        )
+    return [Match(name, path, []) for name, path in images]
+
+
 def _images(folder: Path) -> tuple[list[tuple[str, str]], list[str]]:
     """Name and path of each image in a folder, sorted; the paths of other files."""
     images, others = [], []

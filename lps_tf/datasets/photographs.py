@@ -1,5 +1,6 @@
-"""Small photographs and their corruptions: CIFAR-10 and its stand-in alike."""
+"""Images and their stored corruptions, whatever their source."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -7,7 +8,6 @@ import tensorflow as tf
 
 from lps_tf.corruptions import OUT_OF_DISTRIBUTION, PAPER
 from lps_tf.datasets.base import PairData
-from lps_tf.datasets.pipelines.pairing import crop_and_flip
 from lps_tf.datasets.pipelines.stored import Groups, grouped_data
 
 
@@ -21,8 +21,9 @@ def corrupted_data(
     builders: dict[str, Any],
     pairing: str,
     batch_size: int,
-    augment: bool,
+    augment: Callable[..., tuple] | None,
     seed: int,
+    beam_options: Any = None,
 ) -> PairData:
     """Prepares what is not prepared yet, and builds the pipelines.
 
@@ -31,8 +32,11 @@ def corrupted_data(
         builders: TFDS builders of "paper" and "unseen" corruptions.
         pairing: How to pair; see `cifar10_corrupted`.
         batch_size: Size of training batches.
-        augment: Whether to pad, crop and flip training images.
+        augment: What is done to training images, both of a pair alike; None for
+            nothing.
         seed: Seed of the order and the pairs.
+        beam_options: Apache Beam's `PipelineOptions`, for builders that can do with
+            it; None prepares in this process.
     """
     import tensorflow_datasets as tfds
 
@@ -45,8 +49,12 @@ def corrupted_data(
         return data.map(lambda d: (d["image"], d["corrupted"], d["label"]))
 
     for builder in builders.values():  # those that are prepared stay as they are
+        if beam_options is not None:
+            builder.on_beam = True
         builder.download_and_prepare(
-            download_config=tfds.download.DownloadConfig(try_download_gcs=False)
+            download_config=tfds.download.DownloadConfig(
+                try_download_gcs=False, beam_options=beam_options
+            )
         )
     class_names = tuple(builders["paper"].info.features["label"].names)
     data = grouped_data(
@@ -60,7 +68,7 @@ def corrupted_data(
         ),
         pairing=pairing,
         batch_size=batch_size,
-        augment=crop_and_flip(4) if augment else None,
+        augment=augment,
         seed=seed,
         perturbations=PAPER,
         unseen=groups("unseen", "test"),

@@ -7,6 +7,7 @@ from lps_tf._internal import checks
 from lps_tf._internal.progress import quiet
 from lps_tf.datasets.base import PairData
 from lps_tf.datasets.photographs import corrupted_data
+from lps_tf.datasets.pipelines.pairing import crop_and_flip
 
 
 def photos(
@@ -48,5 +49,10 @@ def photos(
         with quiet("absl", logging.ERROR):
             builders[name] = LpsCorruptedPhotos(config=config, data_dir=data_dir)
     return corrupted_data(
-        f"{SOURCE}, corrupted", builders, pairing, batch_size, augment, seed
+        f"{SOURCE}, corrupted",
+        builders,
+        pairing,
+        batch_size,
+        crop_and_flip(4) if augment else None,
+        seed,
     )

@@ -47,6 +47,14 @@ def folders(folder):
     return lambda b, s: lps.datasets.paired_folders(*dirs, batch_size=b, seed=s)
 
 
+def corrupted(folder):
+    names = [f"{'ab'[i % 2]}/{i}" for i in range(40)]
+    directory, _ = dataset(folder, names, size=(16, 16))
+    return lambda b, s: lps.datasets.corrupted_folder(
+        directory, batch_size=b, data_dir=folder / "data", seed=s
+    )
+
+
 def scenes(folder):
     size = {"height": 16, "width": 24, "train": 3, "val": 1, "test": 1}
     return lambda b, s: lps.datasets.scenes(
@@ -80,8 +88,8 @@ def multi_illumination(folder):
 
 
 # Where other seeds are other images or splits; elsewhere they are other draws alone.
-RESPLIT = {mnist5k_rts, mnist5k_limited, folders, scenes, photos}
-SLOW = {mnist5k_rts, fashion, scenes, photos, cifar10, multi_illumination}
+RESPLIT = {mnist5k_rts, mnist5k_limited, folders, corrupted, scenes, photos}
+SLOW = {mnist5k_rts, fashion, corrupted, scenes, photos, cifar10, multi_illumination}
 SOURCES = [
     pytest.param(source, marks=[pytest.mark.slow] if source in SLOW else [], id=name)
     for name, source in {
@@ -90,6 +98,7 @@ SOURCES = [
         "mnist": mnist,
         "fashion": fashion,
         "folders": folders,
+        "corrupted": corrupted,
         "scenes": scenes,
         "photos": photos,
         "cifar10": cifar10,

@@ -7,7 +7,8 @@ import warnings
 import numpy as np
 import pytest
 
-from lps_tf.datasets.folders import _split, paired_folders
+from lps_tf.datasets.folders import paired_folders
+from lps_tf.datasets.layout import split
 from lps_tf.datasets.matching import Match
 from tests.datasets.image_folders import (
     columns,
@@ -232,7 +233,7 @@ def test_twenty_pairs_are_enough_for_all_splits_at_the_defaults(tmp_path):
         matches = [Match(str(i), str(i), []) for i in range(n)]
         for seed in range(100):
             fractions = {"test": 0.1, "validation": 0.1}
-            parts = _split(matches, [None] * n, fractions, seed).values()
+            parts = split(matches, [None] * n, fractions, seed).values()
             assert all(parts)
             assert sorted(int(m.name) for part in parts for m in part) == [*range(n)]
     folders = dataset(tmp_path, [str(i) for i in range(3)])

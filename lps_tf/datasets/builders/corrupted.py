@@ -44,8 +44,26 @@ SETS: dict[str, dict[str, Any]] = {
 }
 
 
+def versions(
+    images: np.ndarray, index: np.ndarray, config: CorruptionSet, split: str
+) -> np.ndarray:
+    """Corrupts images (n, h, w, c) of a split, whose numbers are `index`.
+
+    Returns:
+        Bytes (n, corruptions, h, w, c).
+    """
+    seed = _SPLITS.index(split)  # the draws of the splits differ
+    return np.stack(
+        [
+            corruptions.corrupt(images, name, config.severity, seed, index)
+            for name in config.corruptions
+        ],
+        1,
+    )
+
+
 # TensorFlow Datasets has no types, and hides that its builders take an argument.
-class _Corrupted(  # type: ignore[call-arg]
+class Corrupted(  # type: ignore[call-arg]
     tfds.core.GeneratorBasedBuilder, skip_registration=True
 ):
     """What the builders share; subclasses say where clean images come from."""
@@ -61,14 +79,14 @@ class _Corrupted(  # type: ignore[call-arg]
 
     def _info(self) -> tfds.core.DatasetInfo:
         shape = self._shape
-        versions = (len(self.builder_config.corruptions), *shape)
+        corrupted = (len(self.builder_config.corruptions), *shape)
         return tfds.core.DatasetInfo(
             builder=self,
             description=f"{self._about}: {self.builder_config.description}.",
             features=tfds.features.FeaturesDict(
                 {
                     "image": tfds.features.Tensor(shape=shape, dtype=np.uint8),
-                    "corrupted": tfds.features.Tensor(shape=versions, dtype=np.uint8),
+                    "corrupted": tfds.features.Tensor(shape=corrupted, dtype=np.uint8),
                     "label": tfds.features.ClassLabel(names=self._classes),
                 }
             ),
@@ -81,32 +99,25 @@ class _Corrupted(  # type: ignore[call-arg]
         }
 
     def _generate_examples(self, split: str) -> Iterator[tuple[int, dict]]:
-        config, start = self.builder_config, 0
-        seed = _SPLITS.index(split)  # the draws of the splits differ
+        start = 0
         examples = self._clean(split)
         while batch := list(islice(examples, _BATCH)):
             images, labels = map(np.array, zip(*batch, strict=True))
             index = start + np.arange(len(images))
-            versions = np.stack(
-                [
-                    corruptions.corrupt(images, name, config.severity, seed, index)
-                    for name in config.corruptions
-                ],
-                1,
-            )
+            corrupted = versions(images, index, self.builder_config, split)
             for i, number in enumerate(index):
                 yield (
                     int(number),
                     {
                         "image": images[i],
-                        "corrupted": versions[i],
+                        "corrupted": corrupted[i],
                         "label": int(labels[i]),
                     },
                 )
             start += len(images)
 
 
-class LpsCorruptedCifar10(_Corrupted, skip_registration=False):  # type: ignore[call-arg]
+class LpsCorruptedCifar10(Corrupted, skip_registration=False):  # type: ignore[call-arg]
     """CIFAR-10 with its corruptions, training images too; 2.5 GB.
 
     The published `cifar10_corrupted` has the test images alone. Validation is the
@@ -128,7 +139,7 @@ class LpsCorruptedCifar10(_Corrupted, skip_registration=False):  # type: ignore[
         yield from data.as_numpy_iterator()
 
 
-class LpsCorruptedFashionMnist(_Corrupted, skip_registration=False):  # type: ignore[call-arg]
+class LpsCorruptedFashionMnist(Corrupted, skip_registration=False):  # type: ignore[call-arg]
     """Fashion-MNIST with its corruptions, in grey; 940 MB."""
 
     BUILDER_CONFIGS: ClassVar = [CorruptionSet(name=k, **v) for k, v in SETS.items()]
@@ -153,7 +164,7 @@ class PatchSet(CorruptionSet):
     seed: int = 0
 
 
-class LpsCorruptedPhotos(_Corrupted, skip_registration=False):  # type: ignore[call-arg]
+class LpsCorruptedPhotos(Corrupted, skip_registration=False):  # type: ignore[call-arg]
     """Photo patches with their corruptions; see `patches`."""
 
     BUILDER_CONFIGS: ClassVar = [PatchSet(name=k, **v) for k, v in SETS.items()]
