@@ -53,7 +53,7 @@ PYTEST := $(VENV)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 # of them comes to hold 4 GB.
 PAPER := tests/experiments/test_at_paper_scale.py
 EXPERIMENTS := $(filter-out $(PAPER),$(wildcard tests/experiments/test_*.py))
-RUNS := $(EXPERIMENTS) $(wildcard tests/test_*.py)
+RUNS := $(EXPERIMENTS) tests/tutorials $(wildcard tests/test_*.py)
 LARGE := $(PAPER) tests/benchmarks
 ROOMS := $(addprefix tests/,contracts corruptions datasets networks)
 SETS := tests/contracts/test_any_set.py
@@ -65,7 +65,7 @@ test: .venv/installed
 		$(PYTEST) -m "not slow" --check-slow $(COVERAGE) $$part || failed=1; done; exit $$failed
 
 test-all: .venv/installed
-	@failed=0; for part in "$(EXPERIMENTS)" "$(wildcard tests/test_*.py)" "$(LARGE)" \
+	@failed=0; for part in "$(EXPERIMENTS)" "$(filter-out $(EXPERIMENTS),$(RUNS))" "$(LARGE)" \
 		"$(ROOMS) --ignore=$(SETS)" "$(SETS)" "$(ROBUST)" \
 		"$(REST) $(addprefix --ignore=,$(ROBUST))"; do \
 		$(PYTEST) -m slow $(COVERAGE) $$part || failed=1; done; exit $$failed

@@ -18,9 +18,13 @@ import lps_tf as lps
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Workers take whole files (`--dist loadfile`), those of slow tests first."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda i: (i.path.stem != "test_tutorials", i.path not in slow))
+    """Workers take whole files (`--dist loadfile`), those of long tests first."""
+    long = {
+        item.path
+        for item in items
+        if item.get_closest_marker("slow") or item.get_closest_marker("essential")
+    }
+    items.sort(key=lambda i: (i.path.parent.name != "tutorials", i.path not in long))
 
 
 # What takes longer is marked slow, and a run with --check-slow fails on what is not;

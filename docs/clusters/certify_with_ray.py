@@ -22,8 +22,15 @@ def certify(run: Path, options: dict) -> None:
         keras.models.load_model(run / "set.keras"),
         sigma=1.0,
     )
-    folder = run / "certificates"
-    lps.certify_dataset(smooth, data.test, folder, queue=True, verbose=False, **options)
+    lps.certify_dataset(
+        smooth,
+        data.test,
+        run / "certificates",
+        perturbed=data.test_groups,  # how many of them the certificates reach
+        queue=True,
+        verbose=False,
+        **options,
+    )
 
 
 def main(run: Path, workers: int = 4, **options) -> None:

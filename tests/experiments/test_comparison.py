@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from lps_tf import experiments
-from lps_tf.__main__ import main
 from lps_tf.experiments import comparison, running
 from lps_tf.experiments.comparison import compare, estimate
 
@@ -126,21 +125,3 @@ def test_bad_input_is_named(asked, tmp_path, names, seeds, message):
         compare(names, "quick", tmp_path, seeds=seeds)
     assert asked == []
     assert not (tmp_path / "comparisons").exists()
-
-
-@pytest.mark.slow
-def test_seeds_have_folders_of_their_own_and_one_set(tmp_path, capsys):
-    options = ["--scale", "quick", "--seeds", "2", "--output", str(tmp_path)]
-    assert main(["compare", "demo/plain", *options]) == 0
-    assert "mean of 2 seeds" in capsys.readouterr().out
-    first, second = (
-        json.loads((tmp_path / "demo" / name / "metrics.json").read_text())
-        for name in ("plain", "plain-seed1")
-    )
-    assert (first["settings"]["seed"], second["settings"]["seed"]) == (0, 1)
-    assert first["last"]["loss"] != second["last"]["loss"]
-    assert sorted(p.name for p in (tmp_path / "demo").iterdir()) == [
-        "plain",
-        "plain-seed1",
-        "set",
-    ]

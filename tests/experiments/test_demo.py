@@ -83,7 +83,7 @@ def test_the_page_begins_with_what_came_out(quick):
     assert f"within radius 1.5 on {round(100 * share)}% of 4 digits" in third
 
 
-@pytest.mark.slow
+@pytest.mark.essential
 def test_second_run_resumes_and_a_lost_stage_is_done_again(quick, capsys):
     before = json.loads((quick / "metrics.json").read_text())
     (quick / "demo/robust/stages/evaluate.json").unlink()
@@ -101,3 +101,18 @@ def test_folder_of_other_settings_is_an_error(tmp_path, capsys):
     (tmp_path / "settings.json").write_text('{"scale": "other"}')
     assert main(["demo", "--quick", "--output", str(tmp_path)]) == 2
     assert "--fresh" in capsys.readouterr().err
+
+
+@pytest.mark.essential
+def test_seeds_are_compared_in_folders_of_their_own_and_with_one_set(quick, capsys):
+    options = ["--scale", "quick", "--seeds", "2", "--output", str(quick)]
+    assert main(["compare", "demo/plain", *options]) == 0
+    assert "mean of 2 seeds" in capsys.readouterr().out
+    first, second = (
+        json.loads((quick / "demo" / name / "metrics.json").read_text())
+        for name in ("plain", "plain-seed1")
+    )
+    assert (first["settings"]["seed"], second["settings"]["seed"]) == (0, 1)
+    assert first["last"]["loss"] != second["last"]["loss"]
+    folders = {path.name for path in (quick / "demo").iterdir()}
+    assert folders == {"set", "plain", "perturbed", "robust", "plain-seed1"}

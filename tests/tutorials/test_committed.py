@@ -1,17 +1,10 @@
-"""The tutorials run at quick scale, and as committed they can be read."""
+"""As committed, the tutorials can be read."""
 
 import ast
-import os
 import re
-import sys
-from pathlib import Path
 
 import nbformat
 import pytest
-from ipykernel.kernelspec import write_kernel_spec
-from jupyter_client import AsyncKernelManager
-from jupyter_client.kernelspec import KernelSpecManager
-from nbclient import NotebookClient
 from nbformat.v4 import (
     new_code_cell,
     new_markdown_cell,
@@ -19,9 +12,12 @@ from nbformat.v4 import (
     new_output,
 )
 
-ROOT = Path(__file__).parents[1]
-TUTORIALS = ROOT / "tutorials"
-NOTEBOOKS = sorted(TUTORIALS.glob("*.ipynb"))
+from tests.tutorials.notebooks import (
+    NOTEBOOKS,
+    check_pictures,
+    code_cells,
+    parameters,
+)
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -33,23 +29,6 @@ def test_tutorials_are_numbered_without_a_gap():
 
 
 # What a committed notebook has to be. Each check raises an AssertionError.
-
-
-def code_cells(notebook):
-    return [cell for cell in notebook.cells if cell.cell_type == "code"]
-
-
-def parameters(notebook):
-    cells = code_cells(notebook)
-    return [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]
-
-
-def pictures(cell):
-    """(place among the cell's outputs, alt text) of each picture."""
-    for place, output in enumerate(cell.outputs):
-        for kind in output.get("data", {}):
-            if kind.startswith("image/"):
-                yield place, output.metadata.get(kind, {}).get("alt", "")
 
 
 def texts(notebook):
@@ -85,18 +64,6 @@ def check_no_errors(notebook):
         kinds = [(o.output_type, o.get("name")) for o in cell.outputs]
         assert not any(kind == "error" for kind, _ in kinds), f"error in {cell.source}"
         assert ("stream", "stderr") not in kinds, f"stderr of {cell.source}"
-
-
-def check_pictures(notebook):
-    count = 0
-    for cell in code_cells(notebook):
-        for place, alt in pictures(cell):
-            count += 1
-            assert alt.strip(), f"a picture without alt text: {cell.source}"
-            after = [output.get("data", {}) for output in cell.outputs[place + 1 :]]
-            caption = after[0].get("text/markdown", "") if after else ""
-            assert caption.strip(), f"a picture without caption: {cell.source}"
-    assert count, "no picture"
 
 
 def is_private(name):
@@ -264,79 +231,3 @@ def test_each_check_finds_what_it_is_for(fault):
     damage(notebook)
     nbformat.validate(notebook)
     assert failing_checks(notebook) == [check]
-
-
-# Executing them.
-
-
-@pytest.fixture(scope="session")
-def run_notebook(tmp_path_factory):
-    """Executes a notebook in the folder of the tutorials, with the tests' Python."""
-    folder = tmp_path_factory.mktemp("tutorials")
-    # Whatever kernels a user has installed under that name.
-    write_kernel_spec(folder / "kernels" / "python3")
-    specs = KernelSpecManager(kernel_dirs=[str(folder / "kernels")])
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "IPYTHONDIR": str(folder / "ipython"),
-        # At this scale compiling takes longer than what is compiled.
-        "XLA_FLAGS": "--xla_backend_optimization_level=1",
-    }
-
-    def run(notebook):
-        client = NotebookClient(
-            notebook,
-            km=AsyncKernelManager(kernel_name="python3", kernel_spec_manager=specs),
-            timeout=1200,
-            resources={"metadata": {"path": str(TUTORIALS)}},
-            # What libraries write to file descriptors is no output of a cell.
-            extra_arguments=["--IPKernelApp.capture_fd_output=False"],
-        )
-        return client.execute(env=environment, cleanup_kc=True)
-
-    return run
-
-
-@pytest.mark.essential
-def test_notebooks_run_in_the_python_of_the_tests(run_notebook):
-    source = "import os, sys, lps_tf\n"
-    source += "print(sys.executable, os.getcwd(), lps_tf.__file__)"
-    executed = run_notebook(new_notebook(cells=[new_code_cell(source)]))
-    expected = [sys.executable, str(TUTORIALS), str(ROOT / "lps_tf" / "__init__.py")]
-    assert executed.cells[0].outputs[0].text.split() == expected
-
-
-@pytest.fixture(scope="session")
-def quick_parameters(tmp_path_factory):
-    """The same folders for all: what they share is run once."""
-    output, data = (tmp_path_factory.mktemp(name) for name in ("quick", "data"))
-    return f'SCALE = "quick"\nOUTPUT = {str(output)!r}\nDATA_DIR = {str(data)!r}'
-
-
-def written_files():
-    """Where a tutorial could leave something in the repository."""
-    folders = (TUTORIALS, ROOT / "runs" / "quick")
-    return {path for folder in folders for path in folder.rglob("*")}
-
-
-def tier(path):
-    """One notebook is in `make test`, the quickest that builds on no other."""
-    return pytest.mark.essential if path.stem == "01_linf_balls" else pytest.mark.slow
-
-
-@pytest.mark.parametrize(
-    "path",
-    [pytest.param(path, marks=tier(path)) for path in NOTEBOOKS],
-    ids=lambda path: path.stem,
-)
-def test_tutorials_run_at_quick_scale(path, run_notebook, quick_parameters):
-    notebook = nbformat.read(path, as_version=4)
-    (cell,) = parameters(notebook)
-    place = notebook.cells.index(cell) + 1
-    notebook.cells.insert(place, new_code_cell(quick_parameters))
-    before = written_files()
-    executed = run_notebook(notebook)
-    assert written_files() - before == set()
-    check_pictures(executed)
