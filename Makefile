@@ -56,7 +56,7 @@ EXPERIMENTS := $(filter-out $(PAPER),$(wildcard tests/experiments/test_*.py))
 RUNS := $(EXPERIMENTS) tests/tutorials $(wildcard tests/test_*.py)
 LARGE := $(PAPER) tests/benchmarks
 ROOMS := $(addprefix tests/,contracts corruptions datasets networks)
-SETS := tests/contracts/test_any_set.py
+SETS := $(wildcard tests/contracts/test_*any_set.py)
 ROBUST := $(addprefix tests/,certification perturbations robustness)
 REST := tests $(addprefix --ignore=,$(RUNS) $(LARGE) $(ROOMS))
 
@@ -66,7 +66,7 @@ test: .venv/installed
 
 test-all: .venv/installed
 	@failed=0; for part in "$(EXPERIMENTS)" "$(filter-out $(EXPERIMENTS),$(RUNS))" "$(LARGE)" \
-		"$(ROOMS) --ignore=$(SETS)" "$(SETS)" "$(ROBUST)" \
+		"$(ROOMS) $(addprefix --ignore=,$(SETS))" "$(SETS)" "$(ROBUST)" \
 		"$(REST) $(addprefix --ignore=,$(ROBUST))"; do \
 		$(PYTEST) -m slow $(COVERAGE) $$part || failed=1; done; exit $$failed
 

@@ -1,10 +1,6 @@
-"""All that takes a set takes any: learned, of a formula, composed, or one's own."""
+"""Any set does what its protocol says, and can be attacked and certified."""
 
 import dataclasses
-import inspect
-import textwrap
-from collections.abc import Callable
-from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -12,100 +8,18 @@ import pytest
 import tensorflow as tf
 
 import lps_tf as lps
-from lps_tf.sets import parametric, protocol
+from lps_tf.sets import parametric
 from lps_tf.sets.latent import unit
 from lps_tf.sets.protocol import LatentSet, decode_compiled, set_compiles
+from tests.contracts.any_sets import (
+    CASES,
+    fast,
+    images,
+    latents,
+    new_classifier,
+    own_set,
+)
 from tests.contracts.models import pictures
-
-GREY, COLOUR = (12, 12, 1), (12, 12, 3)
-
-
-def own_set(*_):
-    """The example of the protocol's docstring, word for word."""
-    text = inspect.getdoc(LatentSet).split("Example:\n")[1]
-    names = dict(vars(protocol))
-    exec(textwrap.dedent(text), names)
-    return names["Dimmed"]()
-
-
-def own_weaker_set(*_):
-    class Weaker(type(own_set())):
-        def digest(self):
-            return "dimmed by a quarter"
-
-    return Weaker()
-
-
-def relearned(tiny_set):
-    other = lps.PerturbationSet.from_config(tiny_set.get_config())
-    other.build((None, *GREY))
-    return other  # of fresh weights
-
-
-class Case(NamedTuple):
-    """How to make a set, and another one that perturbs differently."""
-
-    make: Callable
-    other: Callable
-    keeps: bool = True  # whether u = 0 changes nothing
-    shape: tuple = GREY
-
-
-P = parametric
-CASES = {
-    "learned": Case(lambda tiny: tiny, relearned, keeps=False),
-    "own": Case(own_set, own_weaker_set),
-    "affine": Case(
-        lambda _: P.Affine(GREY, rotation=30, translation=2, scale=0.2, shear=0.1),
-        lambda _: P.Affine(GREY, rotation=30, translation=2, scale=0.2, shear=0.2),
-    ),
-    "rts": Case(
-        lambda _: P.Affine(GREY, rotation=45, translation=3, scale=0.3, map="uniform"),
-        lambda _: P.Affine(GREY, rotation=45, translation=3, scale=0.3),
-    ),
-    "lopsided": Case(
-        lambda _: P.Affine(GREY, rotation=(0, 40)),
-        lambda _: P.Affine(GREY, rotation=(0, 41)),
-        keeps=False,
-    ),
-    "brightness": Case(
-        lambda _: P.Brightness(GREY, 0.3), lambda _: P.Brightness(GREY, 0.2)
-    ),
-    "contrast": Case(lambda _: P.Contrast(GREY, 2), lambda _: P.Contrast(GREY, 3)),
-    "jitter": Case(
-        lambda _: P.ColourJitter(
-            COLOUR, brightness=0.1, contrast=1.5, saturation=2, hue=40
-        ),
-        lambda _: P.ColourJitter(COLOUR, brightness=0.1, contrast=1.5, hue=40),
-        shape=COLOUR,
-    ),
-    "blur": Case(
-        lambda _: P.GaussianBlur(GREY, 1.2), lambda _: P.GaussianBlur(GREY, 1.0)
-    ),
-    "translation": Case(
-        lambda _: P.Translation(GREY, 2), lambda _: P.Translation(GREY, 2, "wrap")
-    ),
-    "wrapped": Case(
-        lambda _: P.Translation(GREY, 2, "wrap"), lambda _: P.Translation(GREY, 3)
-    ),
-    "l2": Case(lambda _: P.L2(GREY, 1.0), lambda _: P.Linf(GREY, 0.1, radius=1.0)),
-    "linf": Case(lambda _: P.Linf(GREY, 0.2), lambda _: P.Linf(GREY, 0.1)),
-    "composed": Case(
-        lambda _: P.Compose(P.Affine(GREY, rotation=30), P.Brightness(GREY, 0.2)),
-        lambda _: P.Compose(P.Affine(GREY, rotation=30), P.Brightness(GREY, 0.1)),
-    ),
-    "formula, then learned": Case(
-        lambda tiny: P.Compose(P.Affine(GREY, rotation=30), tiny),
-        lambda tiny: P.Compose(tiny, P.Affine(GREY, rotation=30)),
-        keeps=False,
-    ),
-}
-
-
-def fast(*names, among=tuple(CASES)):
-    """All of some cases, those of them slow that are not named."""
-    marks = {name: () if name in names else (pytest.mark.slow,) for name in among}
-    return [pytest.param(name, marks=mark) for name, mark in marks.items()]
 
 
 # Learned sets take longest to compile; `test_sets.py` and others have them as well.
@@ -127,30 +41,6 @@ SEARCHED = ("own", "affine", "jitter", "linf", "formula, then learned")
 @pytest.fixture(params=fast("own", "affine", among=SEARCHED))
 def attacked(request):
     return CASES[request.param]
-
-
-@pytest.fixture(params=fast("own", among=("own", "wrapped", "formula, then learned")))
-def whole(request, tiny_set):
-    """A set, images, labels of which the last is wrong, and a classifier."""
-    case = CASES[request.param]
-    x, classifier = images(case), new_classifier(case)
-    y = np.argmax(classifier(x), -1)
-    y[-1] = (y[-1] + 1) % 3
-    return case.make(tiny_set), x, y, classifier
-
-
-def new_classifier(case):
-    keras.utils.set_random_seed(4)
-    return lps.networks.classifiers.small_cnn(case.shape, 3, filters=(4,), units=8)
-
-
-def images(case, n=6):
-    return 0.2 + 0.6 * pictures(n, case.shape, seed=2)
-
-
-def latents(pset, n=6, seed=0):
-    random = np.random.default_rng(seed)
-    return random.normal(size=(n, pset.latent_dim)).astype(np.float32)
 
 
 def test_there_is_a_case_for_every_parametric_set(tiny_set):
@@ -300,72 +190,3 @@ def test_certificates_are_those_of_the_seed(attacked, tiny_set):
     for a, b in zip(one[:4], again[:4], strict=True):
         np.testing.assert_array_equal(a, b)
     assert (one.samples == 120).all() and (one.radius > 0).any()
-
-
-def test_evaluations_and_smoothed_attacks_take_it(whole):
-    pset, x, y, classifier = whole
-    attacks = (lps.LatentAPGD(pset, steps=4), lps.RandomSearch(pset, num_samples=3))
-    for attack in attacks:
-        report = lps.evaluate_robustness(
-            classifier, (x, y), attack, radii=[0.5, 1.0], verbose=False
-        )
-        assert report.rows["clean"].accuracy == pytest.approx(5 / 6)
-        worst = [report.rows[f"attack/{r}"].accuracy for r in ("0.5", "1")]
-        assert worst[1] <= worst[0] <= 5 / 6
-    noisy = lps.SmoothedPGD(pset, 0.3, steps=2)(classifier, x, y)
-    assert noisy.shape == (2, *x.shape)
-
-
-@pytest.mark.slow
-def test_sanity_checks_take_it(whole):
-    pset, x, y, classifier = whole
-    report = lps.sanity_checks(
-        classifier, pset, x, y, radii=[pset.radius], steps=4, verbose=False
-    )
-    passed = {check.name: check.passed for check in report.checks}
-    assert passed["what is found is in the ball and as bad as reported"]
-
-
-def test_a_classifier_trains_on_it(whole):
-    pset, x, y, classifier = whole
-    digest = pset.digest()
-    for perturbation in (
-        lps.LatentPGD(pset, steps=2),
-        lps.LatentAugmentation(pset),
-        lps.LatentNoise(pset, 0.5, num_samples=2),
-    ):
-        robust = lps.RobustClassifier(classifier, perturbation)
-        robust.compile("sgd")
-        history = robust.fit(x, y, batch_size=3, verbose=0).history
-        assert np.isfinite(history["loss"]).all()
-    assert pset.digest() == digest
-
-
-@pytest.mark.slow
-def test_a_data_set_is_certified_in_it_and_the_classifier_exported(whole, tmp_path):
-    pset, x, y, classifier = whole
-    smoothed = lps.SmoothedClassifier(classifier, pset, 0.3, batch_size=50)
-    report = lps.certify_dataset(
-        smoothed, (x, y), tmp_path / "certified", n0=20, n=100, verbose=False
-    )
-    assert report.settings["perturbation_set"] == pset.digest()
-    assert report.acr >= 0 and "average certified radius" in str(report)
-    assert report.plot(tmp_path / "pictures")
-    loaded = tf.saved_model.load(lps.export(smoothed, tmp_path / "smoothed"))
-    alpha = tf.constant(1e-3, tf.float64)
-    found = loaded.certify(tf.constant(x), 20, 100, alpha, 0)
-    np.testing.assert_array_equal(found["prediction"], report.prediction)
-    np.testing.assert_allclose(found["radius"], report.radius, rtol=1e-6)
-
-
-def test_an_exported_set_does_the_same(whole, tmp_path):
-    pset, x, _, _ = whole
-    loaded = tf.saved_model.load(lps.export(pset, tmp_path / "set"))
-    u = tf.constant(latents(pset))
-    np.testing.assert_allclose(
-        loaded.perturb(tf.constant(x), u), pset.perturb(x, u), atol=1e-5
-    )
-    assert float(loaded.radius()) == pytest.approx(pset.radius)
-    sampled = loaded.sample(tf.constant(x), tf.constant(pset.radius), 3)
-    assert sampled.shape == x.shape
-    assert hasattr(loaded, "encode") == isinstance(pset, lps.PerturbationSet)
