@@ -118,7 +118,8 @@ def test_no_module_imports_itself_by_way_of_others():
 def test_the_tests_mirror_the_rooms():
     rooms = {room(f) for f in source_files() if f.parent != PACKAGE}
     folders = {f.parent.name for f in (ROOT / "tests").rglob("test_*.py")}
-    assert folders - {"tests", "benchmarks", "contracts"} == rooms
+    others = {"tests", "benchmarks", "contracts", "tutorials"}
+    assert folders - others == rooms
 
 
 def test_the_check_of_exported_models_imports_nothing_of_ours():
