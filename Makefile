@@ -56,8 +56,9 @@ EXPERIMENTS := $(filter-out $(PAPER),$(wildcard tests/experiments/test_*.py))
 RUNS := $(EXPERIMENTS) tests/tutorials $(wildcard tests/test_*.py)
 LARGE := $(PAPER) tests/benchmarks
 ROOMS := $(addprefix tests/,contracts corruptions datasets networks)
-SETS := $(wildcard tests/contracts/test_*any_set.py)
+ANY_SET := $(wildcard tests/contracts/test_*any_set.py)
 ROBUST := $(addprefix tests/,certification perturbations robustness)
+SETS := $(addprefix tests/,plots sets)
 REST := tests $(addprefix --ignore=,$(RUNS) $(LARGE) $(ROOMS))
 
 test: .venv/installed
@@ -66,8 +67,8 @@ test: .venv/installed
 
 test-all: .venv/installed
 	@failed=0; for part in "$(EXPERIMENTS)" "$(filter-out $(EXPERIMENTS),$(RUNS))" "$(LARGE)" \
-		"$(ROOMS) $(addprefix --ignore=,$(SETS))" "$(SETS)" "$(ROBUST)" \
-		"$(REST) $(addprefix --ignore=,$(ROBUST))"; do \
+		"$(ROOMS) $(addprefix --ignore=,$(ANY_SET))" "$(ANY_SET)" "$(ROBUST)" "$(SETS)" \
+		"$(REST) $(addprefix --ignore=,$(ROBUST) $(SETS))"; do \
 		$(PYTEST) -m slow $(COVERAGE) $$part || failed=1; done; exit $$failed
 
 # PyTorch, which only `make bench` and the tests of reading its files need; and ONNX and

@@ -28,8 +28,6 @@ def run_notebook(tmp_path_factory):
         "PYTHONPATH": str(ROOT),
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "IPYTHONDIR": str(folder / "ipython"),
-        # At this scale compiling takes longer than what is compiled.
-        "XLA_FLAGS": "--xla_backend_optimization_level=1",
     }
 
     def run(notebook):
