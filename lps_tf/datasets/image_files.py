@@ -100,8 +100,7 @@ def read(path: str | bytes, size: tuple[int, int], channels: int) -> np.ndarray:
             return np.asarray(image).reshape(height, width, channels)
     except Exception as error:
         raise ValueError(
-            f"{checks.MARK} {path} cannot be decoded; replace or remove it. "
-            f"Pillow says: {error}"
+            f"{path} cannot be decoded; replace or remove it. Pillow says: {error}"
         ) from None
 
 
@@ -116,12 +115,16 @@ def decoder(size: tuple[int, int], channels: int) -> Callable[[tf.Tensor], tf.Te
         A function for tf.data; it returns floats (height, width, channels) in [0, 1].
     """
 
+    def marked(path: bytes) -> np.ndarray:
+        try:
+            return read(path, size, channels)
+        except ValueError as error:
+            raise ValueError(f"{checks.MARK} {error}") from None
+
     def decode(path: tf.Tensor) -> tf.Tensor:
         # With Pillow, because TensorFlow's own decoders do not say which file is
         # damaged and refuse most formats.
-        image = tf.numpy_function(
-            lambda path: read(path, size, channels), [path], tf.uint8, stateful=False
-        )
+        image = tf.numpy_function(marked, [path], tf.uint8, stateful=False)
         image = tf.ensure_shape(image, (*size, channels))
         return tf.cast(image, tf.float32) / 255
 

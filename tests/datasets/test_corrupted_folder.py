@@ -134,6 +134,20 @@ def test_bad_input_is_named(folder, data_dir, tmp_path):
     assert not (tmp_path / "data").exists()
 
 
+def test_a_damaged_file_is_named_and_nothing_is_kept(tmp_path):
+    random = np.random.RandomState(0)
+    for i in range(9):
+        pixels = random.randint(0, 256, (40, 40, 3))
+        save(tmp_path / "photos" / f"{i}.jpg", pixels)
+    damaged = tmp_path / "photos" / "3.jpg"
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"3\.jpg cannot be decoded; replace or"):
+        load(tmp_path / "photos", tmp_path / "data", (32, 32))
+    assert not [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
+    damaged.unlink()
+    assert load(tmp_path / "photos", tmp_path / "data", (32, 32)).num_classes == 1
+
+
 @pytest.mark.skipif(
     importlib.util.find_spec("apache_beam") is not None, reason="Beam is installed"
 )
