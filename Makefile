@@ -3,7 +3,7 @@
 #              (NOTEBOOKS=tutorials/07_lighting.ipynb for one of them)
 # make saved_models  the models of saved_models/, from runs/laptop/ where they are there
 # make test    the tests of every module and of the main job, the lint among them: minutes
-# make test-all  the rest of them, the notebooks among them: half an hour
+# make test-all  the rest of them, the notebooks among them: 45 minutes
 # make lint    the lint and the types alone; make format mends what it can
 # make docs    the documentation site, offline and strictly: runs/site/index.html
 #              (on Python 3.11 or newer, which Sphinx needs)
