@@ -45,7 +45,7 @@ tutorials: .venv/installed
 saved_models: .venv/installed
 	$(VENV)/python -m lps_tf publish
 
-# .ci/run measures what the tests cover; by themselves they go without, a tenth faster.
+# .ci/run measures what the fast tests cover; without, they are a tenth faster.
 COVERAGE ?=
 PYTEST := $(VENV)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
