@@ -13,7 +13,6 @@ from lps_tf._internal.progress import quiet
 from lps_tf.corruptions import OUT_OF_DISTRIBUTION, PAPER
 from lps_tf.datasets import layout
 from lps_tf.datasets.base import PairData
-from lps_tf.datasets.image_files import MODES
 from lps_tf.datasets.matching import few, single
 from lps_tf.datasets.photographs import corrupted_data
 from lps_tf.datasets.pipelines.stored import check_pairing
@@ -48,9 +47,9 @@ def corrupted_folder(
     folder inside of `directory`, these folders are the classes, and folders train, val
     and test are the splits. Unseen are Gaussian blur, spatter and saturate.
 
-    The first call corrupts all images and keeps them through TensorFlow Datasets, in
-    13 times the bytes of the images; later ones read them. Files that were added,
-    removed or changed are a data set of their own, which is prepared anew.
+    The first call corrupts all images and keeps them through TensorFlow Datasets, each
+    image and its versions without compression; later ones read them. Files that were
+    added, removed or changed are a data set of their own, which is prepared anew.
 
     Many images are prepared by many processes or machines with Apache Beam, which has
     to be installed (`pip install apache-beam`). What is kept is the same, but for the
@@ -88,13 +87,11 @@ def corrupted_folder(
         ImportError: If `beam_options` is given and Apache Beam is not installed.
     """
     check_pairing(pairing)
-    if channels not in MODES:
-        raise ValueError(f"`channels` must be 1 or 3. Received: channels={channels}")
     if severity not in range(1, 6):
         raise ValueError(f"`severity` must be 1 to 5. Received: severity={severity}")
-    if image_size is not None:
-        image_size = layout.checked_size(image_size)
-    fractions = layout.checked_fractions(validation_split, test_split)
+    image_size, fractions = layout.checked(
+        image_size, channels, validation_split, test_split
+    )
     checks.count("batch_size", batch_size)
     directory = Path(directory).resolve()
     if not directory.is_dir():

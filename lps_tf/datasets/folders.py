@@ -11,7 +11,7 @@ import tensorflow as tf
 from lps_tf._internal import checks
 from lps_tf.datasets import layout
 from lps_tf.datasets.base import PairData
-from lps_tf.datasets.image_files import MODES, decoder
+from lps_tf.datasets.image_files import decoder
 from lps_tf.datasets.matching import KeyFunction, Match, few, matched
 from lps_tf.datasets.pipelines.stored import Groups, check_pairing, grouped_data
 
@@ -103,11 +103,9 @@ def paired_folders(
             images than `batch_size`.
     """
     check_pairing(pairing)
-    if channels not in MODES:
-        raise ValueError(f"`channels` must be 1 or 3. Received: channels={channels}")
-    if image_size is not None:
-        image_size = layout.checked_size(image_size)
-    fractions = layout.checked_fractions(validation_split, test_split)
+    image_size, fractions = layout.checked(
+        image_size, channels, validation_split, test_split
+    )
     clean_dir, perturbed_dir = Path(clean_dir).resolve(), Path(perturbed_dir).resolve()
     _check_folders(clean_dir, perturbed_dir)
 

@@ -6,7 +6,7 @@ import warnings
 
 from lps_tf._internal import checks
 from lps_tf._internal.progress import progress
-from lps_tf.datasets.image_files import Headers
+from lps_tf.datasets.image_files import MODES, Headers
 from lps_tf.datasets.matching import Match, few
 
 # What folders of a data set that is split already are called.
@@ -17,19 +17,35 @@ _SPLIT_FOLDERS = {
 }
 
 
-def checked_size(image_size: tuple[int, int]) -> tuple[int, int]:
-    """Returns (height, width) as ints, or raises a ValueError."""
-    try:
-        height, width = image_size
-    except (TypeError, ValueError):
-        raise ValueError(
-            f"`image_size` must be (height, width). Received: image_size={image_size}"
-        ) from None
-    return checks.count("image_size", height), checks.count("image_size", width)
+def checked(
+    image_size: tuple[int, int] | None,
+    channels: int,
+    validation_split: float,
+    test_split: float,
+) -> tuple[tuple[int, int] | None, dict[str, float]]:
+    """Checks what the loaders of folders are asked for.
 
+    Returns:
+        (height, width) as ints, None for that of the files; and fractions by the name
+        of their split.
 
-def checked_fractions(validation_split: float, test_split: float) -> dict[str, float]:
-    """Fractions by the name of their split, which must leave images to train on."""
+    Raises:
+        ValueError: If one of them is none, or no images are left to train on.
+    """
+    if channels not in MODES:
+        raise ValueError(f"`channels` must be 1 or 3. Received: channels={channels}")
+    if image_size is not None:
+        try:
+            height, width = image_size
+        except (TypeError, ValueError):
+            raise ValueError(
+                "`image_size` must be (height, width). "
+                f"Received: image_size={image_size}"
+            ) from None
+        image_size = (
+            checks.count("image_size", height),
+            checks.count("image_size", width),
+        )
     fractions = {
         "test": checks.probability("test_split", test_split),
         "validation": checks.probability("validation_split", validation_split),
@@ -39,7 +55,7 @@ def checked_fractions(validation_split: float, test_split: float) -> dict[str, f
             "`validation_split` and `test_split` must leave images to train on. "
             f"Received: validation_split={validation_split}, test_split={test_split}"
         )
-    return fractions
+    return image_size, fractions
 
 
 def given_splits(matches: list[Match]) -> tuple[list[Match], list[str | None]]:
