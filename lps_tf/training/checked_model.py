@@ -96,6 +96,7 @@ class CheckedModel(keras.Model):
             validation_data = self._validation(validation_data)
         steps = steps_per_epoch or data.batches(batch_size or 32)  # Keras's default
         self.begin_fit(epochs * steps)
+        self._build_optimizer()
         self._initial_epoch = None  # Keras would keep that of an earlier restoration
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks = [*_list(callbacks), _Epochs(data.x)]
@@ -156,6 +157,7 @@ class CheckedModel(keras.Model):
         """One step, as `keras.Model.train_on_batch`, on a checked batch."""
         self._require_compiled("train_on_batch")
         data = self.prepare(x, y, sample_weight, class_weight)
+        self._build_optimizer()
         return super().train_on_batch(
             data.x, data.y, data.weight, return_dict=return_dict
         )
@@ -179,7 +181,7 @@ class CheckedModel(keras.Model):
         """Compiles with what `get_compile_config` gave, so that `fit` can go on."""
         self.compile(**keras.saving.deserialize_keras_object(config))
         if self.built:
-            self.optimizer.build(self.trainable_variables)
+            self._build_optimizer()
 
     def load_weights(self, filepath: Any, **kwargs: Any) -> None:
         """Loads weights, as `keras.Model.load_weights`; all of them or none.
@@ -228,6 +230,12 @@ class CheckedModel(keras.Model):
         return data.converted(
             lambda x, y, weight: self.convert(x, y, weight, class_weight)
         )
+
+    def _build_optimizer(self) -> None:
+        # A step that makes variables is traced twice.
+        if not self.optimizer.built:
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
 
     def _require_compiled(self, method: str) -> None:
         if not self.compiled:
