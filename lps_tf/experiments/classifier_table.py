@@ -18,6 +18,8 @@ _MI_QUANTILES = {7.35: "50%", 8.81: "75%", 17: "max"}
 # Within minutes, nothing is learned against attacks that go through the whole set:
 # those of photographs go a short way from wherever in it they start.
 _ATTACKED_PHOTOS = {"attack_steps": 3, "attack_relative_step": 0.06}
+# Radii at which digits are attacked, whatever the norms of their set.
+_ROUND_RADII = (0.5, 1.0, 1.5, 2.0)
 # In scenes it is a matter of the ball: noise or attacks of half its radius.
 _SCENES = {"adversarial": {"radius": "50%"}, "smoothing": {"sigma": "50%"}}
 
@@ -102,6 +104,7 @@ def _rts(
     `more` are settings at every scale.
     """
     epochs = more.pop("epochs", 30)
+    radii = more.pop("radii", (*_ROUND_RADII, "25%", "50%", "75%"))
     return Experiment(
         f"classifier of digits, {about}",
         ClassifierSettings(
@@ -114,7 +117,7 @@ def _rts(
             optimizer="adam",
             epochs=epochs,
             learning_rate=((0, 0.3 * epochs, epochs), (0, 2e-3, 0)),
-            radii=(0.5, 1.0, 1.5, 2.0, "25%", "50%", "75%"),
+            radii=radii,
             attack="apgd",
             steps=20,
             **more,
@@ -293,6 +296,7 @@ CLASSIFIERS |= {
     ),
 }
 
+_DEMO: dict[str, Any] = {"limit": 200, "radii": _ROUND_RADII}
 #: What `python -m lps_tf demo` runs, in this order.
 DEMO = {
     "demo/set": Experiment(
@@ -301,20 +305,21 @@ DEMO = {
         {**rts_laptop(40), "limit": 256},
     ),
     "demo/plain": _rts(
-        "trained on clean images", "plain", "demo/set", epochs=15, limit=200
+        "trained on clean images", "plain", "demo/set", epochs=15, **_DEMO
     ),
     "demo/perturbed": _rts(
         "trained on true perturbations too",
         "perturbed",
         "demo/set",
         epochs=15,
-        limit=200,
+        **_DEMO,
     ),
     "demo/robust": _rts(
         "trained against attacks around random members",
         "smooth_adv",
         "demo/set",
-        **{**_SMOOTH_ADV, "sigma": 1.25, "epochs": 28, "certify_limit": 100},
-        limit=200,
+        **{**_AROUND, **_DEMO, "sigma": 1.25, "epochs": 28},
+        n=1000,
+        certify_limit=100,
     ),
 }

@@ -169,7 +169,7 @@ def _explore(output: Path, scale: str) -> Path:
     """Writes the page to explore the set and the smoothed classifier's answers."""
     data = running.load_data("demo/set", scale)
     pset = running.load_model("demo/set", output)
-    images, labels = chosen_images(data, 2 if scale == "quick" else 6)
+    images, labels = chosen_images(data, 2 if scale == "quick" else 4)
     return plots.explorer(
         pset,
         images,
