@@ -232,8 +232,9 @@ class CheckedModel(keras.Model):
         )
 
     def _build_optimizer(self) -> None:
-        # A step that makes variables is traced twice.
-        if not self.optimizer.built:
+        # A step that makes variables is traced twice. Built for no variables, the
+        # optimizer would refuse those of a model that is frozen now and not later.
+        if self.trainable_variables and not self.optimizer.built:
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)
 

@@ -1,4 +1,4 @@
-"""A step is traced once, however a training begins: tracing takes seconds."""
+"""The optimizer is built before the first step, which is then traced once."""
 
 import numpy as np
 import pytest
@@ -37,3 +37,18 @@ def test_the_first_step_is_traced_once(make, y_shape, monkeypatch):
     model.compile("adam")
     model.train_on_batch(x, y)
     assert len(traced) == 2
+
+
+@pytest.mark.filterwarnings("ignore:The classifier has no trainable weights")
+def test_what_was_frozen_at_first_can_be_trained_later():
+    x = np.random.RandomState(0).rand(8, 12, 12, 1).astype(np.float32)
+    model = a_classifier()
+    model.compile("adam")
+    model.classifier.trainable = False
+    model.train_on_batch(x, np.zeros(8))
+    before = model.classifier.get_weights()
+    model.classifier.trainable = True
+    model.make_train_function(force=True)
+    model.train_on_batch(x, np.zeros(8))
+    after = model.classifier.get_weights()
+    assert all((a != b).any() for a, b in zip(before, after, strict=True))
