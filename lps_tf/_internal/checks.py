@@ -16,6 +16,7 @@ from lps_tf._internal.names import hint as hint
 from lps_tf._internal.names import known as known
 from lps_tf._internal.numbers import count as count
 from lps_tf._internal.numbers import in_range as in_range
+from lps_tf._internal.numbers import latents as latents
 from lps_tf._internal.numbers import positive as positive
 from lps_tf._internal.numbers import positive_or_each as positive_or_each
 from lps_tf._internal.numbers import probability as probability

@@ -15,6 +15,35 @@ def positive(name: str, value: float) -> float:
     return number
 
 
+def latents(name: str, value: Any, size: int) -> np.ndarray:
+    """Returns latents of a set as an array, or raises ValueError.
+
+    Args:
+        name: What the user calls them.
+        value: Latents, (number, latent_dim).
+        size: Number of latent dimensions.
+
+    Returns:
+        float32 (number, size) that cannot be written to.
+    """
+    try:
+        found = np.array(value, np.float32)
+    except (TypeError, ValueError):
+        found = np.zeros(0, np.float32)
+    if found.ndim != 2 or found.shape[1] != size or not len(found):
+        raise ValueError(
+            f"`{name}` must be latents of the set, (number, {size}), as `encode_pairs` "
+            f"returns them first. Received: shape {np.shape(value)}"
+        )
+    if not np.isfinite(found).all():
+        raise ValueError(
+            f"`{name}` must be finite. Received: {(~np.isfinite(found)).sum()} numbers "
+            f"of {found.size} that are not"
+        )
+    found.setflags(write=False)
+    return found
+
+
 def positive_or_each(name: str, value: Any, size: int) -> float | np.ndarray:
     """Returns a positive number as a float, or one for each latent dimension.
 

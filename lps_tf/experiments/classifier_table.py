@@ -183,6 +183,11 @@ CLASSIFIERS = {
     "cifar10c_classifier/augmentation": _classifier(
         "trained on random members of the learned set", "augmentation", radius=28
     ),
+    "cifar10c_classifier/encoded": _classifier(
+        "trained on members of the learned set, as training pairs are encoded",
+        "encoded",
+        radius=28,
+    ),
     "cifar10c_classifier/adversarial": _classifier(
         "trained against latent attacks", "adversarial", radius=28
     ),
@@ -272,6 +277,11 @@ CLASSIFIERS |= {
     ),
     "fashion_corrupted_classifier/augmentation": _corrupted_clothes(
         "trained on random members of the learned set", "augmentation", radius="max"
+    ),
+    "fashion_corrupted_classifier/encoded": _corrupted_clothes(
+        "trained on members of the learned set, as training pairs are encoded",
+        "encoded",
+        radius="max",
     ),
     "fashion_corrupted_classifier/augmix": _corrupted_clothes(
         "trained with AugMix", "augmix"

@@ -99,7 +99,7 @@ class _Work:
         def make() -> lps.RobustClassifier:
             return lps.RobustClassifier(
                 network(s, data()),
-                perturbation(s, self.perturbation_set()),
+                perturbation(s, self.perturbation_set(), data),
                 objective(s),
                 clean_fraction=s.clean_fraction,
             )
@@ -220,7 +220,9 @@ def optimizer(settings: ClassifierSettings) -> Callable:
 
 
 def perturbation(
-    settings: ClassifierSettings, pset: lps.PerturbationSet
+    settings: ClassifierSettings,
+    pset: lps.PerturbationSet,
+    data: Callable[[], PairData],
 ) -> Callable | None:
     """Makes what perturbs the training images; None leaves them as they are."""
     s, radius = settings, _radius(pset, settings.radius)
@@ -230,6 +232,9 @@ def perturbation(
         return lps.Prime(seed=s.seed)
     if s.training == "augmentation":
         return lps.LatentAugmentation(pset, radius=radius, seed=s.seed)
+    if s.training == "encoded":
+        latents, _ = pset.encode_pairs(data().train_pairs)
+        return lps.LatentAugmentation(pset, radius=radius, latents=latents, seed=s.seed)
     if s.training in ("adversarial", "mixture"):
         return lps.LatentPGD(
             pset,

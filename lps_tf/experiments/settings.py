@@ -100,8 +100,9 @@ class ClassifierSettings(Training):
         perturbation_set: Name of the experiment that learns the perturbation set.
         training: Kind of training, one of `TRAININGS`.
         optimizer: "sgd", with momentum 0.9, or "adam".
-        radius: Radius of the ball that "augmentation", "adversarial" and "mixture"
-            train in, and of that around each noise of "smooth_adv" and "hybrid".
+        radius: Radius of the ball that "augmentation", "encoded", "adversarial" and
+            "mixture" train in, and of that around each noise of "smooth_adv" and
+            "hybrid".
         attack_steps: Number of steps of the attack in training.
         attack_relative_step: Length of these steps as a fraction of the radius.
         clean_fraction: Fraction of each batch of a "mixture" that is not attacked, or
@@ -162,6 +163,7 @@ TRAININGS = {
     "plain": "on images as they are",
     "perturbed": "on images and their true perturbations",
     "augmentation": "on random members of the learned set",
+    "encoded": "on members of the learned set that latents of training pairs name",
     "adversarial": "on the worst members of the learned set that an attack finds",
     "mixture": "on images and their true perturbations, a part of them attacked",
     "augmix": "on images, and to predict AugMix's mixtures of them alike",

@@ -19,20 +19,34 @@ from lps_tf.sets.protocol import (
 
 
 class LatentAugmentation(OfSet):
-    """A random member of the set: u from N(0, I) truncated to the ball.
+    """A random member of the set: u from N(0, I) truncated to the ball, or given.
+
+    Training pulls the latents of all pairs together towards N(0, I), and rarely all the
+    way: what is hard to draw, such as fog, stays further out than the normal reaches.
+    The latents of pairs themselves are distributed as what happens (the aggregated
+    posterior of Hoffman and Johnson 2016), and may be those of other images.
+
+    Example:
+        latents, _ = pset.encode_pairs(data.train_pairs)
+        robust = lps.RobustClassifier(
+            classifier, lps.LatentAugmentation(pset, latents=latents)
+        )
 
     Args:
         perturbation_set: Set to sample from; calibrated, unless `radius` is given.
         radius: Radius of the ball, default that of the set; it may be set later too.
+        latents: Latents (number, latent_dim) to draw from, each as often as any other,
+            instead of the normal; those outside of the ball are pulled to its rim.
         num_samples: Number of members for each image, for objectives that compare them.
         seed: Seed of the samples.
 
     Raises:
-        ValueError: If there is no radius, it is not positive and finite, or there is no
-            sample. The prior without an end is `LatentNoise` with a sigma of 1.
+        ValueError: If there is no radius, it is not positive and finite, there is no
+            sample, or `latents` are not finite latents of the set. The prior without an
+            end is `LatentNoise` with a sigma of 1.
     """
 
-    FIXED: ClassVar[tuple[str, ...]] = (*OfSet.FIXED, "num_samples")
+    FIXED: ClassVar[tuple[str, ...]] = (*OfSet.FIXED, "num_samples", "latents")
 
     #: Radius of the ball.
     radius = Adjustable()
@@ -42,12 +56,19 @@ class LatentAugmentation(OfSet):
         perturbation_set: LatentSet,
         *,
         radius: float | None = None,
+        latents: np.ndarray | None = None,
         num_samples: int = 1,
         seed: int = 0,
     ):
         super().__init__(perturbation_set, seed)
         self.radius = require_radius(perturbation_set, radius)
         self.num_samples = checks.count("num_samples", num_samples)
+        if latents is not None:
+            latents = checks.latents("latents", latents, perturbation_set.latent_dim)
+            # A variable: as a constant, each graph would hold a copy.
+            with tf.init_scope():
+                self._stock = tf.Variable(latents, trainable=False, name="latents")
+        self.latents = latents
 
     def __call__(
         self,
@@ -62,15 +83,22 @@ class LatentAugmentation(OfSet):
             Images of the shape of x; of several samples, (num_samples, *shape of x).
         """
         conditioned = self.perturbation_set.condition(x)
-        shape = (tf.shape(conditioned.mean)[0], conditioned.mean.shape[1])
-        radius = tf.convert_to_tensor(Adjustable.tensor(self, "radius"))
         key = self._keys(key)
         images = []
         for number in range(self.num_samples):
             own = key if self.num_samples == 1 else latent.fold_in(key, number)
-            u = latent.sample_truncated_normal(shape, radius, own)
+            u = self._draw(conditioned.mean, own)
             images.append(decode_compiled(self.perturbation_set, conditioned, u))
         return images[0] if self.num_samples == 1 else tf.stack(images)
+
+    def _draw(self, mean: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
+        """Latents of the shape of `mean`, (batch, latent_dim)."""
+        shape = (tf.shape(mean)[0], mean.shape[1])
+        radius = tf.convert_to_tensor(Adjustable.tensor(self, "radius"))
+        if self.latents is None:
+            return latent.sample_truncated_normal(shape, radius, key)
+        row = latent.choice(shape[:1], len(self.latents), key)  # (batch,)
+        return latent.project(tf.gather(self._stock, row), radius)
 
 
 class LatentNoise(OfSet):

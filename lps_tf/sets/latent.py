@@ -144,6 +144,13 @@ def uniform(shape: tf.Tensor | tuple, key: tf.Tensor) -> tf.Tensor:
     return (tf.cast(bits, tf.float32) + 0.5) * 2.0**-24
 
 
+def choice(shape: tf.Tensor | tuple, number: int, key: tf.Tensor) -> tf.Tensor:
+    """Whole numbers from 0 to number - 1, each as likely as any other, int32."""
+    return tf.random.stateless_uniform(
+        shape, key, maxval=number, dtype=tf.int32, alg="philox"
+    )
+
+
 def standard_normal(shape: tf.Tensor | tuple, key: tf.Tensor) -> tf.Tensor:
     """Samples of N(0, I), float32, by Box and Muller's formula."""
     u = uniform(tf.concat([[2], shape], 0), key)

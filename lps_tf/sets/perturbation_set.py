@@ -212,10 +212,10 @@ class PerturbationSet(ConditionalVAE, PerturbsByDecoding):
 
     # Calibration.
 
-    def latent_norms(
+    def encode_pairs(
         self, pairs: Any, x_perturbed: Any = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """||u_q|| of every pair, and which image each pair belongs to.
+        """The latent of every pair, as `encode`, and which image each belongs to.
 
         Args:
             pairs: Whatever `fit` takes, such as a tf.data.Dataset of batches
@@ -223,24 +223,31 @@ class PerturbationSet(ConditionalVAE, PerturbsByDecoding):
             x_perturbed: Array x_perturbed if `pairs` is the array x.
 
         Returns:
-            Norms (pairs,), and indices of images (pairs,): pairs with the very same x
-            have the same index.
+            Latents (pairs, latent_dim), and indices of images (pairs,): pairs with the
+            very same x have the same index.
 
         Raises:
             ValueError: If there are no pairs or no end of them, or they are not equal
                 images of the set's shape.
         """
-        norms, contents = [], []
-        encode_norm = tf.function(
-            lambda x, x_perturbed: latent.norm(self.encode(x, x_perturbed)),
-            autograph=False,
-            reduce_retracing=True,
-        )
+        latents, contents = [], []
+        encode = tf.function(self.encode, autograph=False, reduce_retracing=True)
         for x, perturbed in Pairs(self, pairs, x_perturbed):
-            norms.append(encode_norm(x, perturbed).numpy())
+            latents.append(encode(x, perturbed).numpy())
             contents += [image.tobytes() for image in x.numpy()]
         index = {image: i for i, image in enumerate(dict.fromkeys(contents))}
-        return np.concatenate(norms), np.array([index[image] for image in contents])
+        return np.concatenate(latents), np.array([index[image] for image in contents])
+
+    def latent_norms(
+        self, pairs: Any, x_perturbed: Any = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """||u_q|| of every pair, and which image each belongs to; see `encode_pairs`.
+
+        Returns:
+            Norms (pairs,), and indices of images (pairs,).
+        """
+        latents, image = self.encode_pairs(pairs, x_perturbed)
+        return np.linalg.norm(latents, axis=1), image
 
     def calibrate(
         self,

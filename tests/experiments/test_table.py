@@ -62,6 +62,7 @@ PAPER_CLASSIFIERS = {  # training, its radius, sigma
     "cifar10c_classifier/augmentation": ("augmentation", 28, None),
     "cifar10c_classifier/adversarial": ("adversarial", 28, None),
     # Not the paper's, but with its settings.
+    "cifar10c_classifier/encoded": ("encoded", 28, None),
     "cifar10c_classifier/mixture": ("mixture", 28, None),
     "cifar10c_classifier/augmix": ("augmix", None, None),
     "cifar10c_classifier/prime": ("prime", None, None),
@@ -94,6 +95,7 @@ CORRUPTED = [
     for training in (
         "augmentation",
         "augmix",
+        "encoded",
         "hybrid",
         "perturbed",
         "plain",
@@ -105,7 +107,7 @@ CORRUPTED = [
 RTS_CLASSIFIERS = [
     (data, f"rts_classifier/{training}")
     for data in ("mnist", "fashion")
-    for training in sorted(set(TRAININGS) - {"mixture", "augmix", "prime"})
+    for training in sorted(set(TRAININGS) - {"mixture", "augmix", "prime", "encoded"})
 ]
 
 
@@ -341,6 +343,10 @@ class FakeSet:
 # What classifiers are trained on.
 
 
+def no_data():
+    raise AssertionError("This training needs no data to make its perturbation.")
+
+
 @pytest.mark.parametrize(
     "name", ["augmentation", "adversarial", "mixture", "smoothing_50"]
 )
@@ -349,7 +355,7 @@ def test_the_perturbation_is_the_tables(tiny_set, monkeypatch, name):
     monkeypatch.setattr(tiny_set, "calibration", {"quantiles": quantiles})
     row = EXPERIMENTS[f"cifar10c_classifier/{name}"]
     paper, laptop = (
-        classifiers.perturbation(row.settings(scale), tiny_set)
+        classifiers.perturbation(row.settings(scale), tiny_set, no_data)
         for scale in ("paper", "laptop")
     )
     if name == "smoothing_50":
@@ -365,13 +371,27 @@ def test_the_perturbation_is_the_tables(tiny_set, monkeypatch, name):
 
 
 @pytest.mark.parametrize("data", ["cifar10c", "fashion_corrupted"])
+def test_encoded_draws_the_latents_of_training_pairs(tiny_set, monkeypatch, data):
+    monkeypatch.setattr(tiny_set, "calibration", {"quantiles": {"max": 2.0}})
+    x = np.random.RandomState(0).rand(5, 12, 12, 1).astype(np.float32)
+    pairs = tf.data.Dataset.from_tensor_slices((x, x[::-1])).batch(2)
+    s = EXPERIMENTS[f"{data}_classifier/encoded"].settings("laptop")
+    assert s.data in classifiers.CORRUPTED
+    found = classifiers.perturbation(
+        s, tiny_set, lambda: SimpleNamespace(train_pairs=pairs)
+    )
+    assert type(found) is lps.LatentAugmentation and found.radius == 2
+    np.testing.assert_allclose(found.latents, tiny_set.encode(x, x[::-1]), atol=1e-5)
+
+
+@pytest.mark.parametrize("data", ["cifar10c", "fashion_corrupted"])
 @pytest.mark.parametrize("name, kind", [("augmix", lps.AugMix), ("prime", lps.Prime)])
 def test_baselines_are_trained_as_their_papers_say(tiny_set, data, name, kind):
     for scale in experiments.SCALES:
         s = EXPERIMENTS[f"{data}_classifier/{name}"].settings(scale)
         plain = EXPERIMENTS[f"{data}_classifier/plain"].settings(scale)
         assert s == changed(plain, training=name)
-        augmentation = classifiers.perturbation(s, tiny_set)
+        augmentation = classifiers.perturbation(s, tiny_set, no_data)
         assert type(augmentation) is kind and augmentation.num_samples == 2
         objective = classifiers.objective(s)
         assert isinstance(objective, lps.objectives.JensenShannon)
@@ -382,7 +402,7 @@ def test_baselines_are_trained_as_their_papers_say(tiny_set, data, name, kind):
 
 def test_smooth_adv_takes_one_step_around_a_noise(tiny_set):
     s = EXPERIMENTS["mnist_rts_classifier/smooth_adv"].settings("laptop")
-    attack = classifiers.perturbation(s, tiny_set)
+    attack = classifiers.perturbation(s, tiny_set, no_data)
     assert isinstance(attack, lps.SmoothedPGD) and attack.perturbation_set is tiny_set
     assert (attack.sigma, attack.radius) == (1.0, 1.5)
     assert (attack.steps, attack.relative_step, attack.num_samples) == (1, 1.0, 1)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.stats
 import tensorflow as tf
 
 import lps_tf as lps
@@ -309,6 +310,11 @@ def test_probabilities_instead_of_labels_are_moved_away_from(pset, classifier, x
 # Draws of a call.
 
 
+def stock(pset):
+    """Latents to draw from, all inside of the ball of radius 1."""
+    return np.random.RandomState(0).uniform(-0.3, 0.3, (500, pset.latent_dim))
+
+
 def perturbations(pset, seed=0):
     ball = {"radius": 1.0, "seed": seed}
     return [
@@ -317,12 +323,13 @@ def perturbations(pset, seed=0):
         lps.SmoothedPGD(pset, 0.5, steps=3, **ball),
         lps.RandomSearch(pset, num_samples=2, **ball),
         lps.LatentAugmentation(pset, **ball),
+        lps.LatentAugmentation(pset, latents=stock(pset), **ball),
         lps.LatentNoise(pset, 0.5, seed=seed),
         lps.LatentNoise(pset, 0.5, num_samples=2, seed=seed),
     ]
 
 
-@pytest.mark.parametrize("number", range(7))
+@pytest.mark.parametrize("number", range(8))
 def test_a_call_draws_by_its_seed(pset, classifier, x, y, number):
     perturb, other = (perturbations(pset, seed)[number] for seed in (0, 1))
     x, y = tf.constant(x), tf.constant(y)
@@ -371,6 +378,46 @@ def test_augmentation_and_noise_draw_from_their_laws(classifier):
     correlation = np.corrcoef(views.reshape(3, -1)) - np.eye(3)
     assert np.abs(correlation).max() < 0.05
     np.testing.assert_allclose(views.std((1, 2)), 0.7, rtol=0.03)
+
+
+def test_augmentation_draws_given_latents_alike_and_inside_of_the_ball():
+    x, y = np.zeros((5000, 4, 4, 1), np.float32), np.zeros(5000, np.int64)
+    latents = np.array([[1, 0, 0, 0], [0, 0.5, 0, 0], [0, 0, 0, 3], [0, 0, 0, 0]])
+    augmentation = lps.LatentAugmentation(
+        reference.Latents(), latents=latents, radius=1.5, num_samples=2
+    )
+    views = augmentation(None, x, y).numpy()
+    allowed = latents.copy()
+    allowed[2, 3] = 1.5  # pulled to the rim
+    row = np.abs(views[:, :, None] - allowed).max(-1).argmin(-1)  # (2, 5000)
+    np.testing.assert_allclose(views, allowed[row], atol=1e-6)
+    for counts in (np.bincount(row[0]), np.bincount(row[1])):
+        assert scipy.stats.chisquare(counts).pvalue > 1e-3
+    joint = np.bincount(4 * row[0] + row[1], minlength=16)  # the views do not repeat
+    assert scipy.stats.chisquare(joint).pvalue > 1e-3
+    augmentation.radius = 5.0
+    far = augmentation(None, x, y).numpy()
+    assert np.linalg.norm(far, axis=-1).max() == pytest.approx(3)
+
+
+def test_given_latents_are_checked_and_fixed(tiny_set):
+    for latents, message in (
+        (np.zeros((3, 5)), r"`latents` must be latents of the set, \(number, 4\)"),
+        (np.zeros(4), r"Received: shape \(4,\)"),
+        (np.zeros((0, 4)), r"Received: shape \(0, 4\)"),
+        ("nonsense", r"`latents` must be latents of the set"),
+        (np.full((2, 4), np.nan), "`latents` must be finite.*8 numbers of 8"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            lps.LatentAugmentation(tiny_set, latents=latents)
+    given = np.ones((2, 4), np.float32)
+    augmentation = lps.LatentAugmentation(tiny_set, latents=given)
+    given[:] = 7  # a copy was taken
+    assert augmentation.latents.max() == 1
+    with pytest.raises(ValueError, match="read-only"):
+        augmentation.latents[:] = 2
+    with pytest.raises(AttributeError, match="`latents` of a LatentAugmentation is"):
+        augmentation.latents = given
 
 
 def test_errors(tiny_set):

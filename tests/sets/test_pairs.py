@@ -26,6 +26,7 @@ def as_dataset(x, x_perturbed):
 MEASUREMENTS = {
     "calibrate": lambda pset, pairs: pset.calibrate(pairs),
     "latent_norms": lambda pset, pairs: pset.latent_norms(pairs),
+    "encode_pairs": lambda pset, pairs: pset.encode_pairs(pairs)[0],
     "quality": lambda pset, pairs: lps.quality.evaluate(pset, pairs, **OPTIONS),
     "theory": lambda pset, pairs: lps.theory.bounds(
         pset, pairs, num_samples=1, verbose=False

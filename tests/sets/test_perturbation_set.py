@@ -240,12 +240,16 @@ def test_conformal_radius_covers_new_images():
     assert np.mean(covered) == pytest.approx(0.9, abs=3 * np.sqrt(0.09 / 1000))
 
 
-def test_latent_norms_group_pairs_by_image(tiny_set, images):
-    norms, image = tiny_set.latent_norms(pair_batches(images, copies=3))
-    assert len(norms) == 18
+def test_pairs_are_encoded_and_grouped_by_image(tiny_set, images):
+    pairs = pair_batches(images, copies=3)
+    latents, image = tiny_set.encode_pairs(pairs)
+    assert latents.shape == (18, 4) and latents.dtype == np.float32
     np.testing.assert_array_equal(image, np.tile(np.arange(6), 3))
     u = tiny_set.encode(images, np.roll(images, 1, 2))
-    np.testing.assert_allclose(norms[:6], np.linalg.norm(u, axis=1), rtol=1e-4)
+    np.testing.assert_allclose(latents, np.tile(u, (3, 1)), rtol=1e-4, atol=1e-6)
+    norms, same = tiny_set.latent_norms(pairs)
+    np.testing.assert_allclose(norms, np.linalg.norm(latents, axis=1), rtol=1e-6)
+    np.testing.assert_array_equal(same, image)
 
 
 def test_mixed_precision_keeps_float32_where_it_matters(images):
