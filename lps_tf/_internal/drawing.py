@@ -16,7 +16,10 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#0
 
 
 def rows(
-    images: Mapping[str, Any], titles: Sequence[Sequence[str]] | None = None
+    images: Mapping[str, Any],
+    titles: Sequence[Sequence[str]] | None = None,
+    *,
+    headings: Sequence[str] | None = None,
 ) -> Figure:
     """Labelled rows of images, each (count, height, width, channels) in [0, 1].
 
@@ -24,13 +27,19 @@ def rows(
         images: The rows by label.
         titles: What to write above each image, row by row; None for nothing. They are
             the texts of the figure's axis, in this order.
+        headings: What to write above each column; None for nothing.
     """
     lines = [np.asarray(row) for row in images.values()]
     height, width = len(lines), max(map(len, lines))
-    figure = Figure(figsize=(width * 0.8 + 1.2, height * 0.8), layout="constrained")
+    # The layout for axes of a fixed aspect: "constrained" cuts long labels off.
+    figure = Figure(figsize=(width * 0.8 + 1.2, height * 0.8), layout="compressed")
     axis = figure.subplots()
-    centres = _show(axis, lines, titles)
-    axis.set_yticks(centres, list(images), fontsize=8)
+    down, across = _show(axis, lines, titles)
+    axis.set_yticks(down, list(images), fontsize=8)
+    if headings is not None:
+        axis.xaxis.tick_top()
+        slanted = {"rotation": 30, "ha": "left", "fontsize": 7}
+        axis.set_xticks(across[: len(headings)], headings, **slanted)
     return figure
 
 
@@ -83,22 +92,23 @@ def _show(
     axis: Any,
     lines: Sequence[np.ndarray],
     titles: Sequence[Sequence[str]] | None = None,
-) -> list[float]:
+) -> tuple[list[float], list[float]]:
     """Shows lines of images, each (count, height, width, channels), on one axis.
 
     An axis of each image would take a second and more a figure. Images of other sizes
     than the largest are enlarged to it, pixel by pixel.
 
     Returns:
-        The middle of each line, in the units of the axis.
+        The middles of the lines and of the columns, in the units of the axis.
     """
     height, width = np.max([line.shape[1:3] for line in lines], 0)
     gap = max(1, round(0.05 * width))
     down = height + (gap if titles is None else max(1, round(0.3 * height)))
+    columns, across = max(map(len, lines)), width + gap
     picture = np.ones(
         (
             len(lines) * down - (down - height),
-            max(map(len, lines)) * (width + gap) - gap,
+            columns * across - gap,
             max(line.shape[-1] for line in lines),
         ),
         np.float32,
@@ -107,7 +117,7 @@ def _show(
         y = np.arange(height) * line.shape[1] // height
         x = np.arange(width) * line.shape[2] // width
         for j, image in enumerate(line[:, y[:, None], x]):
-            top, left = i * down, j * (width + gap)
+            top, left = i * down, j * across
             picture[top : top + height, left : left + width] = image.clip(0, 1)
             if titles is not None:
                 middle = left + (width - 1) / 2
@@ -117,4 +127,7 @@ def _show(
     axis.set(xticks=[], yticks=[])
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
-    return [i * down + (height - 1) / 2 for i in range(len(lines))]
+    return (
+        [i * down + (height - 1) / 2 for i in range(len(lines))],
+        [j * across + (width - 1) / 2 for j in range(columns)],
+    )

@@ -57,6 +57,30 @@ def test_titles_stand_above_their_images():
     assert list(axis.get_yticks()) == [9.5, 35.5]  # beside the images, not the gaps
 
 
+def test_headings_stand_above_their_columns():
+    names = ["elastic transform", "fog"]
+    axis, picture = shown(drawing.rows({"x": flat(0.1, 0.2, 0.3)}, headings=names))
+    ticks = zip(axis.get_xticks(), axis.get_xticklabels(), strict=True)
+    for (x, label), name, value in zip(ticks, names, (0.1, 0.2), strict=True):
+        assert label.get_text() == name
+        assert picture[10, round(x)] == np.float32(value)
+    assert axis.xaxis.get_ticks_position() == "top"
+
+
+def test_no_label_or_heading_is_cut_off():
+    label = "among perturbed, carried over"  # cut off by the layout "constrained"
+    figure = drawing.rows(
+        {"x": flat(*[0.1] * 9), label: flat(*[0.2] * 9)},
+        headings=[f"a long heading {i}" for i in range(9)],
+    )
+    for size in (None, (6, 4), (12, 2)):
+        if size is not None:
+            figure.set_size_inches(*size)
+        page = np.asarray(Image.open(io.BytesIO(drawing.png(figure))).convert("L"))
+        for edge in (page[:2], page[-2:], page[:, :2], page[:, -2:]):
+            assert (edge == 255).all()
+
+
 def test_a_grid_keeps_rows_columns_and_colours():
     values = np.linspace(0, 0.9, 6, dtype=np.float32).reshape(2, 3, 1, 1, 1)
     colours = values * np.array([1, 0.5, 0], np.float32)
