@@ -28,12 +28,13 @@ def latents(name: str, value: Any, size: int) -> np.ndarray:
     """
     try:
         found = np.array(value, np.float32)
-    except (TypeError, ValueError):
-        found = np.zeros(0, np.float32)
+        received = f"shape {found.shape}"
+    except (TypeError, ValueError):  # the tuple of `encode_pairs`, for instance
+        found, received = np.zeros(0, np.float32), f"a {type(value).__name__}"
     if found.ndim != 2 or found.shape[1] != size or not len(found):
         raise ValueError(
             f"`{name}` must be latents of the set, (number, {size}), as `encode_pairs` "
-            f"returns them first. Received: shape {np.shape(value)}"
+            f"returns them first. Received: {received}"
         )
     if not np.isfinite(found).all():
         raise ValueError(

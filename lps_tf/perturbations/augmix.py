@@ -14,7 +14,7 @@ from typing import Any
 import tensorflow as tf
 
 from lps_tf._internal import resampling
-from lps_tf.perturbations.mixing import MixedChains, whole_numbers
+from lps_tf.perturbations.mixing import MixedChains
 from lps_tf.sets import latent
 
 #: Strength of the operations, of 10; the paper's for CIFAR-10.
@@ -60,9 +60,9 @@ class AugMix(MixedChains):
     def _transformed(self, x: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
         keys = latent.split(key, 3)
         n = tf.shape(x)[:1]
-        operation = whole_numbers(n, len(OPERATIONS), keys[0])
+        operation = latent.whole_numbers(n, len(OPERATIONS), keys[0])
         strength = 0.1 + (SEVERITY - 0.1) * latent.uniform(n, keys[1])
-        sign = 2.0 * tf.cast(whole_numbers(n, 2, keys[2]), tf.float32) - 1.0
+        sign = 2.0 * tf.cast(latent.whole_numbers(n, 2, keys[2]), tf.float32) - 1.0
         return operated(x, operation, strength, sign)
 
 

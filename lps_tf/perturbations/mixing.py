@@ -76,7 +76,7 @@ class MixedChains(Fixed):
         # Samples and chains of an image are images of one batch, and are transformed
         # together: (num_samples * CHAINS * batch, height, width, channels).
         chains = tf.tile(x, (self.num_samples * CHAINS, 1, 1, 1))
-        depth = whole_numbers(tf.shape(chains)[:1], DEPTH, keys[0]) + 1
+        depth = latent.whole_numbers(tf.shape(chains)[:1], DEPTH, keys[0]) + 1
         for step in range(DEPTH):
             transformed = self._transformed(chains, keys[3 + step])
             chains = latent.where(step < depth, transformed, chains)
@@ -100,10 +100,3 @@ class MixedChains(Fixed):
     @abstractmethod
     def _transformed(self, x: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
         """Images in [0, 1], each under a random transformation of its own."""
-
-
-def whole_numbers(shape: tf.Tensor, below: int, key: tf.Tensor) -> tf.Tensor:
-    """Uniform samples of 0 to below - 1, int32."""
-    return tf.random.stateless_uniform(
-        shape, key, minval=0, maxval=below, dtype=tf.int32, alg="philox"
-    )

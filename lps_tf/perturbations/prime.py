@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from lps_tf.perturbations.mixing import MixedChains, whole_numbers
+from lps_tf.perturbations.mixing import MixedChains
 from lps_tf.sets import latent
 
 # The strengths that the paper trains with on CIFAR-10. Each image's is uniform up to
@@ -116,7 +116,7 @@ def deformed(x: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
     n = tf.shape(x)[0]
     height, width = x.shape[1:3]
     modes = min(MODES, max(height, width))
-    cut = 2.0 + tf.cast(whole_numbers((n,), MODES - 1, keys[0]), tf.float32)
+    cut = 2.0 + tf.cast(latent.whole_numbers((n,), MODES - 1, keys[0]), tf.float32)
     cut = tf.minimum(cut, float(modes))
     least = 1 / (np.pi * height * width * tf.math.log(cut))
     most = 4 / (np.pi**3 * cut**2 * tf.math.log(cut))
@@ -178,7 +178,7 @@ def recoloured(x: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
     """
     keys = latent.split(key, 3)
     n, channels = tf.shape(x)[0], x.shape[3]
-    cut = 1 + whole_numbers((n, 1, 1), MODES, keys[0])
+    cut = 1 + latent.whole_numbers((n, 1, 1), MODES, keys[0])
     variance = COLOUR_VARIANCE * latent.uniform((n, 1, 1), keys[1])
     normal = latent.standard_normal((n, channels, MODES), keys[2])
     inside = tf.cast(tf.range(1, MODES + 1) <= cut, tf.float32)

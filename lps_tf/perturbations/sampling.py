@@ -97,7 +97,7 @@ class LatentAugmentation(OfSet):
         radius = tf.convert_to_tensor(Adjustable.tensor(self, "radius"))
         if self.latents is None:
             return latent.sample_truncated_normal(shape, radius, key)
-        row = latent.choice(shape[:1], len(self.latents), key)  # (batch,)
+        row = latent.whole_numbers(shape[:1], len(self.latents), key)  # (batch,)
         return latent.project(tf.gather(self._stock, row), radius)
 
 

@@ -144,10 +144,10 @@ def uniform(shape: tf.Tensor | tuple, key: tf.Tensor) -> tf.Tensor:
     return (tf.cast(bits, tf.float32) + 0.5) * 2.0**-24
 
 
-def choice(shape: tf.Tensor | tuple, number: int, key: tf.Tensor) -> tf.Tensor:
-    """Whole numbers from 0 to number - 1, each as likely as any other, int32."""
+def whole_numbers(shape: tf.Tensor | tuple, below: int, key: tf.Tensor) -> tf.Tensor:
+    """Uniform samples of 0 to below - 1, int32."""
     return tf.random.stateless_uniform(
-        shape, key, maxval=number, dtype=tf.int32, alg="philox"
+        shape, key, minval=0, maxval=below, dtype=tf.int32, alg="philox"
     )
 
 

@@ -22,7 +22,7 @@ def objects(pset, classifier):
         ),
         lps.LatentAPGD(pset, radius=1.25): "radius=1.25, seed=0, steps=50, restarts=1",
         lps.RandomSearch(pset, num_samples=7): "radius=2, num_samples=7, seed=0",
-        lps.LatentAugmentation(pset): ("radius=2, seed=0, num_samples=1, latents=None"),
+        lps.LatentAugmentation(pset): "radius=2, seed=0, num_samples=1, latents=None",
         lps.LatentNoise(pset, 0.5): "sigma=0.5, seed=0, num_samples=1",
         lps.RadiusSchedule(lps.LatentAPGD(pset), schedule): None,
         lps.SmoothedClassifier(classifier, pset, 0.5): (

@@ -405,7 +405,8 @@ def test_given_latents_are_checked_and_fixed(tiny_set):
         (np.zeros((3, 5)), r"`latents` must be latents of the set, \(number, 4\)"),
         (np.zeros(4), r"Received: shape \(4,\)"),
         (np.zeros((0, 4)), r"Received: shape \(0, 4\)"),
-        ("nonsense", r"`latents` must be latents of the set"),
+        ("nonsense", "`latents` must be latents of the set.*Received: a str"),
+        ((np.zeros((3, 4)), np.arange(3)), "returns them first. Received: a tuple"),
         (np.full((2, 4), np.nan), "`latents` must be finite.*8 numbers of 8"),
     ):
         with pytest.raises(ValueError, match=message):
