@@ -38,8 +38,9 @@ def rows(
     axis.set_yticks(down, list(images), fontsize=8)
     if headings is not None:
         axis.xaxis.tick_top()
-        slanted = {"rotation": 30, "ha": "left", "fontsize": 7}
-        axis.set_xticks(across[: len(headings)], headings, **slanted)
+        axis.set_xticks(
+            across[: len(headings)], headings, rotation=30, ha="left", fontsize=7
+        )
     return figure
 
 
