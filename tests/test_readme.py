@@ -1,6 +1,7 @@
 """The code of the README runs, and prints what the README says."""
 
 import contextlib
+import importlib.metadata
 import io
 from pathlib import Path
 
@@ -30,6 +31,16 @@ def run(code, **names):
     with contextlib.redirect_stdout(printed):
         exec(compile(code, "README.md", "exec"), names)
     return names, printed.getvalue()
+
+
+def test_pythons_are_those_of_the_package():
+    classifiers = importlib.metadata.metadata("lps_tf").get_all("Classifier")
+    versions = [name.split(" :: ")[-1] for name in classifiers if ":: 3." in name]
+    words = f"{versions[0]} to {versions[-1]}"
+    badge = README.parent / "docs" / "badges" / "python.svg"
+    assert f"Python {words}, " in README.read_text()
+    assert f"[![Python {words}](docs/badges/python.svg)]" in README.read_text()
+    assert f">{words}</text>" in badge.read_text()
 
 
 @pytest.mark.slow
