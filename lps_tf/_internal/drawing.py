@@ -44,9 +44,21 @@ def rows(
     return figure
 
 
-def grid(images: Any) -> Figure:
-    """A square grid of images (rows, columns, height, width, channels)."""
+def grid(images: Any, corners: Any = None) -> Figure:
+    """A grid of images (rows, columns, height, width, channels) in [0, 1].
+
+    Args:
+        images: The images, of `PerturbationSet.interpolate`, say.
+        corners: Four images, (4, height, width, channels), to show outside of the
+            corners: upper left, upper right, lower left, lower right. None for none.
+    """
     images = np.asarray(images)
+    if corners is not None:
+        rows, columns, *shape = images.shape
+        framed = np.ones((rows + 2, columns + 2, *shape), images.dtype)
+        framed[1:-1, 1:-1] = images
+        framed[:: rows + 1, :: columns + 1] = np.reshape(corners, (2, 2, *shape))
+        images = framed
     height, width = images.shape[:2]
     figure = Figure(figsize=(width * 0.6, height * 0.6))
     _show(figure.add_axes((0, 0, 1, 1)), images)

@@ -93,6 +93,22 @@ def test_a_grid_keeps_rows_columns_and_colours():
             )
 
 
+def test_corners_are_outside_of_the_grid_in_the_order_of_interpolate():
+    inner = np.full((2, 3, 8, 8, 1), 0.5, np.float32)
+    corners = [np.full((8, 8, 1), value) for value in (0.1, 0.2, 0.3, 0.4)]
+    _, picture = shown(drawing.grid(inner, corners))
+    found = picture[4::9, 4::9].reshape(4, 5)
+    np.testing.assert_allclose(
+        found,
+        [
+            [0.1, 1, 1, 1, 0.2],
+            [1, 0.5, 0.5, 0.5, 1],
+            [1, 0.5, 0.5, 0.5, 1],
+            [0.3, 1, 1, 1, 0.4],
+        ],
+    )
+
+
 def test_what_is_saved_is_what_is_shown():
     figure = drawing.grid(np.stack([flat(0, 1), flat(1, 0)]))
     saved = np.asarray(Image.open(io.BytesIO(drawing.png(figure))).convert("L"))
