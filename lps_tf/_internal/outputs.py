@@ -86,11 +86,22 @@ def facts(classifier: Classifier) -> dict[str, Any]:
     }
 
 
+def static_shape(model: keras.Model) -> tuple[int | None, ...]:
+    """(height, width, channels) that a model was built for, None where it says none.
+
+    A subclass of keras.Model says nothing, and may take any size.
+    """
+    return _of_images(getattr(model, "input_shape", None))
+
+
 def image_shape(model: keras.Model) -> tuple[int | None, ...]:
-    """(height, width, channels) that a model takes, None where any size will do."""
-    # A subclass of keras.Model has no static shape; it has kept that of its first call.
+    """`static_shape`; of a subclass of keras.Model, that of its first call."""
     built = (model.get_build_config() or {}).get("input_shape")
-    shape = tuple(getattr(model, "input_shape", None) or built or ())
+    return _of_images(getattr(model, "input_shape", None) or built)
+
+
+def _of_images(shape: Any) -> tuple[int | None, ...]:
+    shape = tuple(shape or ())
     return shape[1:] if len(shape) == 4 else (None, None, None)
 
 

@@ -173,7 +173,7 @@ class RobustClassifier(Fixed, CheckedModel):
         inner = [None] * (logits.shape.rank - 2)
         self._logits_shape = (None, *inner, int(logits.shape[-1]))
         self._image_shape = tuple(input_shape[1:])
-        self._any_size = bool(inner) or None in _static_shape(self.classifier)
+        self._any_size = bool(inner) or None in outputs.static_shape(self.classifier)
         self.built = True
         if self.compiled:  # only now can be told what XLA makes of the classifier
             self._gradients = self._traced_gradients()
@@ -239,7 +239,7 @@ class RobustClassifier(Fixed, CheckedModel):
 
     def _number_of_classes(self) -> int | None:
         if not self._logits_shape and self.classifier.built:
-            shape = _static_shape(self.classifier)
+            shape = outputs.static_shape(self.classifier)
             if None not in shape:
                 self.build((None, *shape))
         return self._logits_shape[-1] if self._logits_shape else None
@@ -478,12 +478,3 @@ def _tensors(data: tuple) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
     """Images, labels and weights of a step; run eagerly, Keras gives it arrays."""
     x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
     return tf.convert_to_tensor(x), tf.convert_to_tensor(y), weight
-
-
-def _static_shape(classifier: keras.Model) -> tuple[int | None, ...]:
-    """(height, width, channels) that a model was built for, as far as it says."""
-    try:
-        shape = classifier.input_shape
-    except AttributeError:  # a subclass of keras.Model has none
-        return None, None, None
-    return tuple(shape[1:]) if isinstance(shape, tuple) else (None, None, None)
