@@ -54,10 +54,10 @@ def grid(images: Any, corners: Any = None) -> Figure:
     """
     images = np.asarray(images)
     if corners is not None:
-        rows, columns, *shape = images.shape
-        framed = np.ones((rows + 2, columns + 2, *shape), images.dtype)
+        height, width, *shape = images.shape
+        framed = np.ones((height + 2, width + 2, *shape), images.dtype)
         framed[1:-1, 1:-1] = images
-        framed[:: rows + 1, :: columns + 1] = np.reshape(corners, (2, 2, *shape))
+        framed[:: height + 1, :: width + 1] = np.reshape(corners, (2, 2, *shape))
         images = framed
     height, width = images.shape[:2]
     figure = Figure(figsize=(width * 0.6, height * 0.6))
