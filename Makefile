@@ -61,15 +61,22 @@ ROBUST := $(addprefix tests/,certification perturbations robustness)
 SETS := $(addprefix tests/,plots sets)
 REST := tests $(addprefix --ignore=,$(RUNS) $(LARGE) $(ROOMS))
 
+# One part after the other. By the end, what failed has scrolled by: its names come again.
+LAST_FAILED := cache/lastfailed
+define run_parts
+@rm -f .pytest_cache/v/$(LAST_FAILED); failed=0; for part in $(1); do \
+	$(PYTEST) $(2) $(COVERAGE) $$part || failed=1; done; \
+	[ $$failed = 0 ] || $(VENV)/python -m pytest -q --noconftest --cache-show $(LAST_FAILED); \
+	exit $$failed
+endef
+
 test: .venv/installed
-	@failed=0; for part in "$(RUNS)" "$(LARGE) $(ROOMS)" "$(REST)"; do \
-		$(PYTEST) -m "not slow" --check-slow $(COVERAGE) $$part || failed=1; done; exit $$failed
+	$(call run_parts,"$(RUNS)" "$(LARGE) $(ROOMS)" "$(REST)",-m "not slow" --check-slow)
 
 test-all: .venv/installed
-	@failed=0; for part in "$(EXPERIMENTS)" "$(filter-out $(EXPERIMENTS),$(RUNS))" "$(LARGE)" \
+	$(call run_parts,"$(EXPERIMENTS)" "$(filter-out $(EXPERIMENTS),$(RUNS))" "$(LARGE)" \
 		"$(ROOMS) $(addprefix --ignore=,$(ANY_SET))" "$(ANY_SET)" "$(ROBUST)" "$(SETS)" \
-		"$(REST) $(addprefix --ignore=,$(ROBUST) $(SETS))"; do \
-		$(PYTEST) -m slow $(COVERAGE) $$part || failed=1; done; exit $$failed
+		"$(REST) $(addprefix --ignore=,$(ROBUST) $(SETS))",-m slow)
 
 # PyTorch, which only `make bench` and the tests of reading its files need; and ONNX and
 # LiteRT, which only the tests of exporting to them need.
