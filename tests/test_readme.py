@@ -12,10 +12,21 @@ import lps_tf as lps
 from tests.datasets.image_folders import save
 
 README = Path(__file__).parents[1] / "README.md"
-BLOCKS = [
-    block.split("```")[0] for block in README.read_text().split("```python\n")[1:]
-]
-# What makes the second block short, without changing what it calls.
+
+
+def blocks(text):
+    return [block.split("```")[0] for block in text.split("```python\n")[1:]]
+
+
+PRESET, TRAINING = blocks(README.read_text())
+# It goes on from the README's second block.
+(CERTIFIER,) = blocks(
+    (README.parent / "docs" / "data.md")
+    .read_text()
+    .split("\n## From two folders to a certifier\n")[1]
+    .split("\n## ")[0]
+)
+# What makes these two short, without changing what they call.
 SHORTER = {
     "image_size=(64, 64)": "image_size=(16, 16)",
     "blocks=2": "blocks=1, wide=4, narrow=4",
@@ -23,6 +34,7 @@ SHORTER = {
     "epochs=25": "epochs=1",
     "data.test_pairs)": "data.test_pairs.take(1), steps=2)",
     "LatentAPGD(pset)": "LatentAPGD(pset, steps=2)",
+    "n=1000": "n0=10, n=20",
 }
 
 
@@ -45,8 +57,7 @@ def test_pythons_are_those_of_the_package():
 
 @pytest.mark.slow
 def test_the_trained_set_gives_what_the_readme_shows():
-    preset, _ = BLOCKS
-    names, printed = run(preset)
+    names, printed = run(PRESET)
     shown = README.read_text().split("```\nclasses ")[1].split("```")[0]
     assert printed == f"classes {shown}"
     assert names["members"].shape == (10, 10, 42, 42, 1)
@@ -60,7 +71,7 @@ def test_two_folders_become_a_certifier(tmp_path, monkeypatch):
         name = f"{'cats' if i % 2 else 'dogs'}/{i}.png"
         save(tmp_path / "photos" / "dry" / name, pixels)
         save(tmp_path / "photos" / "rain" / name, pixels // 2)
-    _, code = BLOCKS
+    code = TRAINING + CERTIFIER
     for long, short in SHORTER.items():
         assert code.count(long) == 1, long
         code = code.replace(long, short)
