@@ -75,7 +75,8 @@ test: .venv/installed
 
 test-all: .venv/installed
 	$(call run_parts,"$(EXPERIMENTS)" "$(filter-out $(EXPERIMENTS),$(RUNS))" "$(LARGE)" \
-		"$(ROOMS) $(addprefix --ignore=,$(ANY_SET))" "$(ANY_SET)" "$(ROBUST)" "$(SETS)" \
+		"tests/contracts $(addprefix --ignore=,$(ANY_SET))" "$(ANY_SET)" \
+		"$(filter-out tests/contracts,$(ROOMS))" "$(ROBUST)" "$(SETS)" \
 		"$(REST) $(addprefix --ignore=,$(ROBUST) $(SETS))",-m slow)
 
 # PyTorch, which only `make bench` and the tests of reading its files need; and ONNX and
