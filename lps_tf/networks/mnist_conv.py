@@ -8,6 +8,9 @@ import keras
 import tensorflow as tf
 
 from lps_tf.networks.layers import Generator, Shape, SizedLayer, conv, register
+from lps_tf.networks.xla_cpu.pooling import max_pool
+
+_STRIDES = (4, 2)
 
 
 def mnist_conv(
@@ -74,7 +77,7 @@ class ConvEncoder(ConvBase):
     def call(self, x: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
         """Maps (batch, height, width, channels) to twice (batch, latent_dim)."""
         for layer in self.layers:
-            x = tf.nn.max_pool2d(layer(x), 2, 2, "VALID")
+            x = max_pool(layer(x))
         size = math.prod(x.shape[1:3]) * self.latent_channels
         mean, log_variance = self.mean(x), self.log_variance(x)
         # From (batch, height / 4, width / 4, latent_channels) to one vector each
@@ -89,12 +92,11 @@ class ConvGenerator(ConvBase, Generator):
         """Makes the weights for inputs (x, z), x (batch, height, width, channels)."""
         _, height, width, channels = input_shape[0]
         self.map_shape = (height // 4, width // 4, self.latent_channels)
-        # x at a quarter and at half its size: strided 1x1 convolutions.
-        self.reduce = [
-            keras.layers.Conv2D(channels, 1, strides=strides) for strides in (4, 2)
-        ]
+        # x at a quarter and at half its size: 1x1 convolutions of every fourth and
+        # every second pixel.
+        self.reduce = [keras.layers.Conv2D(channels, 1) for _ in _STRIDES]
         for layer in self.reduce:
-            layer.build((None, height, width, channels))
+            layer.build((None, None, None, channels))
         # Each convolution of [x, map] is the sum of one of x, computed once, and one
         # of the map.
         outputs = (self.filters[1], self.filters[0], channels)
@@ -109,7 +111,14 @@ class ConvGenerator(ConvBase, Generator):
 
     def condition(self, x: tf.Tensor, training: bool = False) -> list[tf.Tensor]:
         """Computes x's share of each of the three convolutions."""
-        images = [*(reduce(x) for reduce in self.reduce), x]
+        # Not by the layer's own strides: where they are larger than the kernel, the
+        # gradient of a convolution of few channels corrupts memory in TensorFlow 2.21
+        # without XLA (oneDNN).
+        images = [
+            reduce(x[:, ::step, ::step])
+            for reduce, step in zip(self.reduce, _STRIDES, strict=True)
+        ]
+        images.append(x)
         return [
             layer(image) for layer, image in zip(self.from_image, images, strict=True)
         ]

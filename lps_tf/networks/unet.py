@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from lps_tf.networks.layers import BatchNorm, Shape, SizedLayer, conv, register
 from lps_tf.networks.xla_cpu.axes import apply_axes, resize_matrix, size_of
+from lps_tf.networks.xla_cpu.pooling import max_pool
 
 
 @register
@@ -84,7 +85,7 @@ class UnetEncoder(SizedLayer):
         maps: list[tf.Tensor] = []
         for level in self.levels:
             if maps:
-                x = tf.nn.max_pool2d(x, 2, 2, "VALID")
+                x = max_pool(x)
             x = level(x, training=training)
             maps.append(x)
         return maps

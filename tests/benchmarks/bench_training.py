@@ -69,5 +69,6 @@ def benchmark(
 BENCHMARKS = [
     benchmark("cifar10_residual", "batch 32", (32, 32, 3), 32),
     benchmark("mi_unet", "62x93, batch 4", (62, 93, 3), 4),
+    benchmark("mnist_conv", "batch 128", (28, 28, 1), 128),
     benchmark("mnist_stn", "batch 128", (42, 42, 1), 128),
 ]

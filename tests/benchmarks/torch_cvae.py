@@ -21,7 +21,7 @@ class PerturbationSet(nn.Module):
         self.likelihood = likelihood
 
     def posterior(self, x, x_perturbed):
-        """Mean and log-variance of the latent, each (batch, latent)."""
+        """Mean and log-variance of the latent, each (batch, latent), or a map."""
         return self.recognition(torch.cat([x, x_perturbed], 1))
 
     def forward(self, x, x_perturbed, noise=None):
@@ -40,7 +40,7 @@ class PerturbationSet(nn.Module):
             + (torch.exp(logvar) + (mean - prior_mean) ** 2) / torch.exp(prior_logvar)
             - 1
         )
-        return self.reconstruction(image, x_perturbed), kl.sum(1)
+        return self.reconstruction(image, x_perturbed), kl.flatten(1).sum(1)
 
     def reconstruction(self, image, target):
         """Cross-entropy or squared error, summed over pixels, (batch,)."""

@@ -15,6 +15,7 @@ from tests.benchmarks.torch_unet import mi_unet, unet
 __all__ = [
     "cifar10_residual",
     "mi_unet",
+    "mnist_conv",
     "mnist_stn",
     "small_cnn",
     "unet",
@@ -157,6 +158,51 @@ def mnist_stn(latent_dim=128, transformers=5, localisation=(512, 128)):
         StnEncoder(1, latent_dim),
         StnEncoder(2, latent_dim),
         StnGenerator(latent_dim, transformers, localisation),
+        "bernoulli",
+    )
+
+
+# Digits of 28x28, under noise. The latent is a map.
+
+
+class ConvEncoder(nn.Module):
+    def __init__(self, inputs, filters, latent_channels):
+        super().__init__()
+        first, second = filters
+        self.conv1 = nn.Conv2d(inputs, first, 3, padding=1)
+        self.conv2 = nn.Conv2d(first, second, 3, padding=1)
+        self.conv31 = nn.Conv2d(second, latent_channels, 3, padding=1)
+        self.conv32 = nn.Conv2d(second, latent_channels, 3, padding=1)
+
+    def forward(self, x):
+        for layer in (self.conv1, self.conv2):
+            x = F.max_pool2d(F.relu(layer(x)), 2)
+        return self.conv31(x), self.conv32(x)
+
+
+class ConvGenerator(nn.Module):
+    def __init__(self, filters, latent_channels):
+        super().__init__()
+        first, second = filters
+        self.downsample3 = nn.Conv2d(1, 1, 1, 4)
+        self.downsample4 = nn.Conv2d(1, 1, 1, 2)
+        self.conv3 = nn.Conv2d(1 + latent_channels, second, 3, padding=1)
+        self.conv4 = nn.Conv2d(1 + second, first, 3, padding=1)
+        self.conv5 = nn.Conv2d(1 + first, 1, 3, padding=1)
+
+    def forward(self, x, z):
+        y = self.conv3(torch.cat([self.downsample3(x), z], 1))
+        for image, layer in ((self.downsample4(x), self.conv4), (x, self.conv5)):
+            y = F.interpolate(F.relu(y), scale_factor=2)
+            y = layer(torch.cat([image, y], 1))
+        return torch.sigmoid(y)
+
+
+def mnist_conv(filters=(32, 64), latent_channels=128):
+    return PerturbationSet(
+        ConvEncoder(1, filters, latent_channels),
+        ConvEncoder(2, filters, latent_channels),
+        ConvGenerator(filters, latent_channels),
         "bernoulli",
     )
 

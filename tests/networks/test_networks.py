@@ -9,6 +9,8 @@ import tensorflow as tf
 import lps_tf as lps
 from lps_tf.networks import classifiers
 from tests.contracts.models import (
+    CLASSIFIERS,
+    SETS,
     UNET,
     new_classifier,
     new_set,
@@ -36,6 +38,25 @@ def test_unet_set_takes_any_size_odd_ones_too(size):
         assert np.abs(moved - images).max() > 1e-6
     for before, after in zip(weights, pset.get_weights(), strict=True):
         np.testing.assert_array_equal(before, after)
+
+
+@pytest.mark.parametrize("name", [*SETS, *(f"classifier_{n}" for n in CLASSIFIERS)])
+def test_no_strides_that_are_larger_than_a_kernel_of_few_channels(name):
+    # The gradient of such a convolution corrupts memory in TensorFlow 2.21 (oneDNN).
+    if name in SETS:
+        pset = new_set(name)
+        x = tf.zeros((2, *SETS[name][1]))
+        function, arguments = tf.function(pset.perturb), (x, pset.encode(x, x))
+    else:
+        model, shape = new_classifier(name.removeprefix("classifier_"))
+        function, arguments = tf.function(lambda x: model(x)), (tf.zeros((2, *shape)),)
+    graph = function.get_concrete_function(*arguments).graph
+    found = [op for op in graph.get_operations() if op.type == "Conv2D"]
+    for op in found:
+        side, _, channels, _ = op.inputs[1].shape
+        step = op.get_attr("strides")[1]
+        assert step <= side or channels % 16 == 0, (op.name, step, side, channels)
+    assert found or name in ("mnist_fc", "mnist_stn")  # which have none
 
 
 @pytest.mark.slow
