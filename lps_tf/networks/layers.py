@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lps_tf.networks.xla_cpu import convolutions, on_cpu
+from lps_tf.networks.xla_cpu import compiled_for_cpu, convolutions, on_cpu
 
 T = TypeVar("T", bound=Callable)
 #: Shape of a tensor: an integer for each axis, or None where it is not known.
@@ -136,7 +136,7 @@ class SameConv2D(keras.layers.Conv2D):
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """Convolves by the fastest algorithm for this kernel."""
         kernel = tf.convert_to_tensor(kernel)
-        if not convolutions.in_use() or kernel.dtype != tf.float32:
+        if not compiled_for_cpu() or kernel.dtype != tf.float32:
             return super().convolution_op(inputs, kernel)
         return convolutions.same(inputs, kernel)
 

@@ -46,7 +46,8 @@ def test_no_strides_that_are_larger_than_a_kernel_of_few_channels(name):
     if name in SETS:
         pset = new_set(name)
         x = tf.zeros((2, *SETS[name][1]))
-        function, arguments = tf.function(pset.perturb), (x, pset.encode(x, x))
+        arguments = (x,)
+        function = tf.function(lambda x: pset.perturb(x, pset.encode(x, x)))
     else:
         model, shape = new_classifier(name.removeprefix("classifier_"))
         function, arguments = tf.function(lambda x: model(x)), (tf.zeros((2, *shape)),)

@@ -20,22 +20,10 @@ from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.ops import control_flow_util
 
 from lps_tf.networks.xla_cpu.axes import size_of
 
 Convolution = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-
-
-def in_use() -> bool:
-    """Returns whether to convolve here: in what XLA compiles for a CPU.
-
-    What runs without XLA has oneDNN's convolutions, which need no help.
-    """
-    if tf.executing_eagerly() or tf.config.list_physical_devices("GPU"):
-        return False
-    graph = tf.compat.v1.get_default_graph()
-    return control_flow_util.GraphOrParentsInXlaContext(graph)
 
 
 def same(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:

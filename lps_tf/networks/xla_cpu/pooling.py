@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from lps_tf.networks.xla_cpu import convolutions
+from lps_tf.networks.xla_cpu import compiled_for_cpu
 
 
 def max_pool(x: tf.Tensor) -> tf.Tensor:
@@ -18,7 +18,7 @@ def max_pool(x: tf.Tensor) -> tf.Tensor:
     Returns:
         Maps (batch, height // 2, width // 2, channels).
     """
-    if not convolutions.in_use():
+    if not compiled_for_cpu():
         return tf.nn.max_pool2d(x, 2, 2, "VALID")
     # Columns first: of equal inputs, the row then decides.
     x = tf.maximum(x[:, :, :-1:2], x[:, :, 1::2])
