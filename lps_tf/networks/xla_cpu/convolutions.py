@@ -6,7 +6,9 @@ at least a tenth of a whole training step or attack, for these numbers of channe
 * up to 16 outputs of twice as many inputs: each row of the kernel, then added, and the
   kernel's gradient from the other side;
 * 64 and more of both, 3x3: Winograd's, with a quarter of the multiplications;
-* one to five, without padding: tiles of 6x6 outputs.
+* four and five, without padding: multiplied and added element by element, a row of the
+  kernel at a time;
+* one to three, without padding, and up to five without XLA: tiles of 6x6 outputs.
 
 The choice does not depend on the processor: the first gains with AVX-512 and with AVX2
 alone; Winograd's gains most with AVX2, and of 64 channels with AVX-512 it is about as
@@ -21,6 +23,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from lps_tf.networks.xla_cpu import compiled_for_cpu
 from lps_tf.networks.xla_cpu.axes import size_of
 
 Convolution = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -156,16 +159,15 @@ def _winograd(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     return tf.reshape(y, (-1, 4 * down, 4 * along, filters))[:, :height, :width]
 
 
-#: Side of the square of outputs that `tiled` computes in one product.
+#: Side of the square of outputs that `_tiled` computes in one product.
 TILE = 6
 
 
-def tiled(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """Convolves maps of few channels without padding, by tiles of 6x6 outputs.
+def narrow(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """Convolves maps of few channels without padding.
 
     XLA's convolution is slow with one to five channels: there is nothing to vectorise
-    over. A tile is one matrix product of the inputs that it depends on with an
-    expanded kernel, most of whose entries are zero.
+    over.
 
     Args:
         x: Maps (batch, height, width, channels), of a known size.
@@ -174,6 +176,59 @@ def tiled(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     Returns:
         Maps (batch, height - side + 1, width - side + 1, filters).
     """
+    many = kernel.shape[2] >= 4
+    if many and kernel.dtype == tf.float32 and compiled_for_cpu():
+        return _elementwise(x, kernel)
+    return _tiled(x, kernel)
+
+
+@tf.custom_gradient
+def _elementwise(x: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+    def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        side = kernel.shape[0] - 1
+        padded = tf.pad(dy, [[0, 0], [side, side], [side, side], [0, 0]])
+        dkernel = tf.raw_ops.Conv2DBackpropFilter(
+            input=x,
+            filter_sizes=kernel.shape,
+            out_backprop=dy,
+            strides=[1] * 4,
+            padding="VALID",
+        )
+        return _multiply_and_add(padded, _turned(kernel)), dkernel
+
+    return _multiply_and_add(x, kernel), gradient
+
+
+def _multiply_and_add(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    side, _, channels, filters = kernel.shape
+    height, width = x.shape[1] - side + 1, x.shape[2]
+    # Channels first, and a map's rows one after the other: what XLA vectorises over is
+    # then long. Outputs that run from one row into the next are cut off below.
+    x = tf.reshape(tf.transpose(x, (0, 3, 1, 2)), (-1, channels, x.shape[1] * width))
+    length = height * width - side + 1
+
+    # A loop, since XLA would otherwise compute what x comes from anew for each term.
+    def add_row(i: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        rows = tf.slice(
+            x, [0, 0, i * width], [tf.shape(x)[0], channels, height * width]
+        )
+        factors = kernel[i]  # (side, channels, filters)
+        for j in range(side):
+            for c in range(channels):
+                y += rows[:, None, c, j : j + length] * factors[j, c, :, None]
+        return i + 1, y
+
+    y = tf.zeros((tf.shape(x)[0], filters, length), x.dtype)
+    _, y = tf.while_loop(lambda i, _: i < side, add_row, (0, y))
+    y = tf.reshape(
+        tf.pad(y, [[0, 0], [0, 0], [0, side - 1]]), (-1, filters, height, width)
+    )
+    return tf.transpose(y[..., : width - side + 1], (0, 2, 3, 1))
+
+
+def _tiled(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    # A tile of 6x6 outputs is one matrix product of the inputs that it depends on with
+    # an expanded kernel, most of whose entries are zero.
     side, _, channels, filters = kernel.shape
     height, width = x.shape[1] - side + 1, x.shape[2] - side + 1
     window = TILE + side - 1
