@@ -31,32 +31,43 @@ def back_and_forth(function: Callable, *shapes: Sequence[int]) -> Work:
     return lambda: [result.numpy() for result in compiled(*values)]
 
 
-def convolution(channels: int, filters: int, size: int, ours: bool) -> Work:
-    """A 3x3 convolution."""
+def convolution(x: Sequence[int], kernel: Sequence[int], ours: bool) -> Work:
+    """A convolution of the shapes of maps and kernel; of side 5 without padding."""
     import tensorflow as tf
 
     from lps_tf.networks.xla_cpu import convolutions
 
-    def library(x: Any, kernel: Any) -> Any:
-        return tf.nn.conv2d(x, kernel, 1, "SAME")
+    narrow = kernel[0] == 5
 
-    shapes = (BATCH, size, size, channels), (3, 3, channels, filters)
-    return back_and_forth(convolutions.same if ours else library, *shapes)
+    def library(x: Any, kernel: Any) -> Any:
+        return tf.nn.conv2d(x, kernel, 1, "VALID" if narrow else "SAME")
+
+    function = convolutions.narrow if narrow else convolutions.same
+    return back_and_forth(function if ours else library, x, kernel)
+
+
+def benchmark(
+    channels: int, filters: int, size: int, side: int = 3, batch: int = 32
+) -> Benchmark:
+    """A row: a convolution, there and back."""
+    shapes = (batch, size, size, channels), (side, side, channels, filters)
+    kernel = "" if side == 3 else f", {side}x{side}"
+    return Benchmark(
+        f"convolve {channels} to {filters} channels, {size}x{size}{kernel}, "
+        f"batch {batch}",
+        1,
+        "times/s",
+        partial(convolution, *shapes, ours=True),
+        {"XLA's own": partial(convolution, *shapes, ours=False)},
+    )
 
 
 BENCHMARKS = [
-    Benchmark(
-        f"convolve {channels} to {filters} channels, {size}x{size}, batch {BATCH}",
-        1,
-        "times/s",
-        partial(convolution, channels, filters, size, ours=True),
-        {"XLA's own": partial(convolution, channels, filters, size, ours=False)},
-    )
-    for channels, filters, size in (
-        (64, 16, 32),
-        (16, 64, 32),
-        (64, 3, 32),
-        (64, 64, 32),
-        (128, 128, 16),
-    )
+    benchmark(64, 16, 32),
+    benchmark(16, 64, 32),
+    benchmark(64, 3, 32),
+    benchmark(64, 64, 32),
+    benchmark(128, 128, 16),
+    benchmark(2, 2, 46, side=5, batch=128),
+    benchmark(5, 5, 46, side=5, batch=128),
 ]
