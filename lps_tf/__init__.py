@@ -39,9 +39,11 @@ def _import_public() -> None:
 
 def _register_classes(keras: ModuleType) -> None:
     """Imports every class that Keras is to know when it loads a saved file."""
-    rooms = {name.split(".")[1] for name in sys.modules if name.startswith("lps_tf.")}
+    ours = [name for name in sys.modules if name.startswith("lps_tf.")]
     # Otherwise a room is being imported, and it is that room that imports Keras.
-    if rooms <= {"__main__", "_internal", "_version", *_ALONE}:
+    rooms = {name.split(".")[1] for name in ours}
+    half = any(getattr(sys.modules[n].__spec__, "_initializing", False) for n in ours)
+    if rooms <= {"__main__", "_internal", "_version", *_ALONE} and not half:
         _import_public()
 
 

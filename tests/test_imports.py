@@ -186,6 +186,7 @@ print(*sorted({name.split(".")[0] for name in sys.modules}))
         "import lps_tf; import tensorflow; import keras",
         "import lps_tf.corruptions; import keras",
         "from lps_tf import sets; import keras",
+        "import lps_tf.experiments.comparison; import keras",
     ],
 )
 def test_saved_files_load_whatever_is_imported_first(imports):
@@ -201,6 +202,23 @@ def test_experiments_are_imported_on_use():
         "print(before, 'mnist_rts' in lps.experiments.EXPERIMENTS, lps.experiments.run)"
     )
     assert run(code).startswith("False True <function run")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "first",
+    [
+        "import lps_tf; lps_tf.experiments.compare",
+        "import lps_tf; lps_tf.experiments.run",
+        "import lps_tf.experiments.comparison",
+        "from lps_tf._internal import checks",
+        "from lps_tf._internal import progress",
+    ],
+)
+def test_what_imports_keras_first_is_imported_whole(first):
+    assert run(f"{first}; import lps_tf; print(lps_tf.sets.__name__)") == (
+        "lps_tf.sets\n"
+    )
 
 
 # Which of Keras's other backends load depends on what is installed: even the one of
