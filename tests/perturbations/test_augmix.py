@@ -71,7 +71,8 @@ def test_operations_of_a_batch_are_each_images_own():
     together = operated(batch, which, 2.9 * ones, ones)
     for index, found in enumerate(together):
         alone = operated(x, which[index : index + 1], 2.9 * ones[:1], ones[:1])
-        np.testing.assert_allclose(found, alone[0], atol=1e-6)
+        # Coordinates of up to 24 pixels, rounded by another order of summation.
+        np.testing.assert_allclose(found, alone[0], atol=1e-5)
     assert len(np.unique(together.numpy().round(4), axis=0)) == len(OPERATIONS)
 
 
