@@ -9,8 +9,6 @@ from typing import Any
 
 from tests.benchmarks.harness import Benchmark, Work
 
-BATCH = 32
-
 
 def back_and_forth(function: Callable, *shapes: Sequence[int]) -> Work:
     """A compiled function of random tensors and its gradients, first of its results."""

@@ -60,10 +60,13 @@ def test_narrow_convolution_is_the_convolution(channels, side, size):
 
 @pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize(
-    "channels, side, size", [(1, 3, (7, 7)), (5, 5, (11, 9)), (4, 3, (46, 46))]
+    "channels, filters, side, size",
+    [(1, 1, 3, (7, 7)), (5, 5, 5, (11, 9)), (4, 4, 3, (46, 46)), (5, 1, 5, (16, 17))],
 )
-def test_narrow_convolution_is_the_same_compiled(channels, side, size, jit_compile):
-    layer, x = layer_and_data(channels, channels, side, size)
+def test_narrow_convolution_is_the_same_compiled(
+    channels, filters, side, size, jit_compile
+):
+    layer, x = layer_and_data(channels, filters, side, size)
     assert_convolves(layer, x, tf.function(jit_compile=jit_compile))
 
 

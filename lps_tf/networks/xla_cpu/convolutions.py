@@ -1,4 +1,4 @@
-"""Convolutions as matrix products, in the forms that XLA runs fast on a CPU.
+"""Convolutions in the forms that XLA runs fast on a CPU.
 
 XLA's own convolution takes up to twice as long as it needs to there. What is here gains
 at least a tenth of a whole training step or attack, for these numbers of channels:
@@ -12,13 +12,14 @@ at least a tenth of a whole training step or attack, for these numbers of channe
 
 The choice does not depend on the processor: the first gains with AVX-512 and with AVX2
 alone; Winograd's gains most with AVX2, and of 64 channels with AVX-512 it is about as
-fast as XLA's own. `make bench` compares them where it runs (`bench_layers.py`).
+fast as XLA's own. Element by element was measured with AVX2 alone. `make bench`
+compares them where it runs (`bench_layers.py`).
 
 Results differ from the library's by rounding: by 1e-6 of the largest, Winograd's by
 1e-5.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -51,7 +52,11 @@ def same(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             dx = back(dy, _turned(kernel))
             if forth is _by_rows:
-                return dx, _kernel_gradient(x, dy, kernel.shape)
+                # That of the convolution from dy to x, turned around: XLA vectorises
+                # over the channels of the second map, which has more of them.
+                side, _, channels, filters = kernel.shape
+                back_shape = (side, side, filters, channels)
+                return dx, _turned(_kernel_gradient(dy, x, back_shape, "SAME"))
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(kernel)
                 y = forth(x, kernel)
@@ -66,19 +71,11 @@ def _turned(kernel: tf.Tensor) -> tf.Tensor:
     return tf.transpose(kernel[::-1, ::-1], (0, 1, 3, 2))
 
 
-def _kernel_gradient(x: tf.Tensor, dy: tf.Tensor, shape: tf.TensorShape) -> tf.Tensor:
-    # That of the convolution from dy to x, turned around: XLA vectorises over the
-    # channels of the second map, which has more of them.
-    side, _, channels, filters = shape
-    sizes = (side, side, filters, channels)
-    return _turned(
-        tf.raw_ops.Conv2DBackpropFilter(
-            input=dy,
-            filter_sizes=sizes,
-            out_backprop=x,
-            strides=[1] * 4,
-            padding="SAME",
-        )
+def _kernel_gradient(
+    x: tf.Tensor, dy: tf.Tensor, shape: Sequence[int], padding: str
+) -> tf.Tensor:
+    return tf.raw_ops.Conv2DBackpropFilter(
+        input=x, filter_sizes=shape, out_backprop=dy, strides=[1] * 4, padding=padding
     )
 
 
@@ -187,13 +184,7 @@ def _elementwise(x: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable]:
     def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         side = kernel.shape[0] - 1
         padded = tf.pad(dy, [[0, 0], [side, side], [side, side], [0, 0]])
-        dkernel = tf.raw_ops.Conv2DBackpropFilter(
-            input=x,
-            filter_sizes=kernel.shape,
-            out_backprop=dy,
-            strides=[1] * 4,
-            padding="VALID",
-        )
+        dkernel = _kernel_gradient(x, dy, kernel.shape, "VALID")
         return _multiply_and_add(padded, _turned(kernel)), dkernel
 
     return _multiply_and_add(x, kernel), gradient
