@@ -40,7 +40,8 @@ def _import_public() -> None:
 def _register_classes(keras: ModuleType) -> None:
     """Imports every class that Keras is to know when it loads a saved file."""
     ours = [name for name in sys.modules if name.startswith("lps_tf.")]
-    # Otherwise a room is being imported, and it is that room that imports Keras.
+    # Otherwise a room is being imported, and it is that room that imports Keras; nor is
+    # there a way to import the others while a module that they need is half there.
     rooms = {name.split(".")[1] for name in ours}
     half = any(getattr(sys.modules[n].__spec__, "_initializing", False) for n in ours)
     if rooms <= {"__main__", "_internal", "_version", *_ALONE} and not half:
